@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -65,8 +64,6 @@ class Segmentation:
             _freeze(self, field, array)
         for field in ("objective", "potts_objective"):
             _freeze(self, field, np.asarray(getattr(self, field), dtype=np.float64))
-        for field in ("stages", "decisions"):
-            object.__setattr__(self, field, MappingProxyType(dict(getattr(self, field))))
 
     def volumes_ml(self) -> tuple[TissueVolume, ...]:
         """Volume of each class in mL, in the order of ``names``, and last the brain's."""
