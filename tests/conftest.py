@@ -1,0 +1,68 @@
+"""What the tests share: one thread for linear algebra, the sample scan, the benchmark scans."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+# Before NumPy is imported: one property test took 3.5 s with one thread and 50 s with two.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis  # noqa: E402 (the lines above must come first)
+import nibabel as nib  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "sample_images"
+
+# Timings never fail a test; a failing example must come back in the next run.
+hypothesis.settings.register_profile(
+    "gmmseg", deadline=None, derandomize=bool(os.environ.get("CI"))
+)
+hypothesis.settings.load_profile("gmmseg")
+
+
+@pytest.fixture
+def rng():
+    """A generator that is the same in every run, whatever the order of the tests."""
+    return np.random.default_rng(20260)
+
+
+@pytest.fixture(scope="session")
+def sample_t1():
+    """Path of the simulated whole head."""
+    return SAMPLES / "sub-sim_T1w.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def sample_truth():
+    """True labels of the sample scan: (X, Y, Z) uint8, 1 GM, 2 WM, 3 CSF; read-only."""
+    labels = np.asarray(nib.load(SAMPLES / "sub-sim_dseg.nii.gz").dataobj)
+    labels.flags.writeable = False
+    return labels
+
+
+@pytest.fixture(scope="session")
+def make_sample():
+    """The script that draws the sample scan, as a module."""
+    spec = importlib.util.spec_from_file_location("make_sample", SAMPLES / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sample_head(make_sample):
+    """The sample scan drawn anew, with fractions, bias field and deformation (about 10 s)."""
+    return make_sample.sample_head()
+
+
+@pytest.fixture(scope="session")
+def bench():
+    """Folder of the benchmark scans, which are not part of the project."""
+    folder = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench"))
+    if not (folder / "cases.json").exists():
+        pytest.skip("the benchmark scans are not here; set GMMSEG_BENCH to their folder")
+    return folder
