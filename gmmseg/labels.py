@@ -21,7 +21,7 @@ SCHEMES: dict[str, dict[str, int]] = {
 }
 """Code of each class in each convention; 0 is always what lies outside."""
 
-COLOURS = {"GM": "#ff53bb", "WM": "#2f8bbe", "CSF": "#f5d142"}
+COLOURS = {"GM": "#ff53bb", "WM": "#2f8bbe", "CSF": "#6abf4b"}
 """BIDS's own example colours for GM and WM."""
 
 FREESURFER_COLOURS = {"WM": "#f5f5f5", "GM": "#cd3e4e", "CSF": "#3c3c3c"}

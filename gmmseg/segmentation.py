@@ -68,14 +68,15 @@ class Segmentation:
     def volumes_ml(self) -> tuple[TissueVolume, ...]:
         """Volume of each class in mL, in the order of ``names``, and last the brain's."""
         voxel = self.volume.voxel_ml
-        counts = np.bincount(self.labels.ravel(order="K"), minlength=len(self.names) + 1)[1:]
-        sums = [self.posteriors[..., k].sum(dtype=np.float64) for k in range(len(self.names))]
+        inside = self.labels[self.mask]
+        counts = [np.count_nonzero(inside == k + 1) for k in range(len(self.names))]
+        sums = self.posteriors[self.mask].sum(axis=0, dtype=np.float64)
         rows = [
             TissueVolume(name, float(count) * voxel, float(total) * voxel)
             for name, count, total in zip(self.names, counts, sums, strict=True)
         ]
         brain = TissueVolume(
-            "brain", float(counts.sum()) * voxel, sum(row.from_probabilities for row in rows)
+            "brain", float(sum(counts)) * voxel, sum(row.from_probabilities for row in rows)
         )
         return (*rows, brain)
 

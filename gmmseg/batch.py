@@ -1,0 +1,122 @@
+"""One scan from file to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gmmseg import derivatives, labels, staging, volume
+from gmmseg.derivatives import Outputs
+
+if TYPE_CHECKING:
+    from gmmseg.segmentation import Segmentation
+
+CLASSES = ("GM", "WM", "CSF")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One scan to segment."""
+
+    scan: Path
+    out: Path = Path("derivatives/gmmseg")
+    mask: Path | None = None
+    labels: str = "bids"  # convention of the label image, see gmmseg.labels.SCHEMES
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of BrainSettings, by name
+    volume: int | None = None  # of a 4-D image, from 0
+    overwrite: bool = False
+
+    def command(self) -> list[str]:
+        """Words of the command that does this job."""
+        words = ["gmmseg", "brain", str(self.scan), "-o", str(self.out), "--labels", self.labels]
+        if self.mask is not None:
+            words += ["--mask", str(self.mask)]
+        if self.volume is not None:
+            words += ["--volume", str(self.volume)]
+        for name, value in self.settings.items():
+            words += _option(name, value)
+        return [*words, *(["--overwrite"] if self.overwrite else [])]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Done:
+    """What a job left behind."""
+
+    segmentation: Segmentation
+    written: tuple[Path, ...]
+
+
+def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -> Done:
+    """Segment one scan and write its derivatives, all of them or none.
+
+    Parameters
+    ----------
+    job : Job
+    progress : callable, optional
+        Told the name of each stage and the fraction of the whole that is done, 0 to 1.
+
+    Returns
+    -------
+    Done
+        The segmentation and the files written, in the order of :meth:`Outputs.all`.
+
+    Raises
+    ------
+    InputError
+        If the scan, the mask or a setting cannot be used, if outputs exist and the job may not
+        overwrite them, or if they cannot be written. Nothing is left behind then.
+    """
+    labels.codes(CLASSES, job.labels)
+    outputs = Outputs.of(job.scan, job.out)
+    targets = outputs.all(CLASSES)
+    staging.check_free(targets, inputs=(job.scan, job.mask), overwrite=job.overwrite)
+    scan = volume.read(job.scan, volume=job.volume)
+    mask = None if job.mask is None else volume.read_mask(job.mask, scan)
+    description = job.out / "dataset_description.json"
+    if outputs.is_bids and not description.exists():
+        targets = (*targets, description)
+    with staging.staged(job.out, targets) as stage:
+        # Loading the compiled kernels takes a second: only once the input is known to be good.
+        from gmmseg import provenance, report
+        from gmmseg.workflows.brain import BrainSettings, segment_brain
+
+        settings = BrainSettings(**job.settings)
+        _use_threads(settings.threads)
+        result = segment_brain(scan, mask, settings, progress=progress)
+        if progress is not None:
+            progress("writing", 1.0)
+        notes = provenance.record(
+            result, scan=job.scan, mask=job.mask, labels=job.labels, command=job.command()
+        )
+        with staging.writing(job.out), ThreadPoolExecutor(1) as pool:
+            # Compression lets go of the interpreter lock: the picture is drawn meanwhile.
+            files = pool.submit(
+                derivatives.write, result, outputs, stage, scheme=job.labels, provenance=notes
+            )
+            report.save(
+                report.draw(result, title=outputs.stem), stage / outputs.path("qc.png").name
+            )
+            if description in targets:
+                derivatives.write_dataset_description(stage)
+            files.result()
+    return Done(result, targets)
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import numba
+
+        available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        numba.set_num_threads(min(threads, available))
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """Words of the command line for one setting of BrainSettings."""
+    if name == "bias":
+        return [] if value else ["--no-bias"]
+    if name == "stripped":
+        return [] if value is None else ["--stripped" if value else "--whole-head"]
+    return [] if value is None else ["--" + name.replace("_", "-"), str(value)]

@@ -1,0 +1,183 @@
+"""The command line: parse, build a job, call the library, print what was written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+import gmmseg
+from gmmseg.checks import InputError
+
+if TYPE_CHECKING:
+    from gmmseg.batch import Done
+
+# Our matrices are small: BLAS threads would only fight the kernels' own for the cores.
+_BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
+
+
+class InputFailure(click.ClickException):
+    """An InputError as the user sees it: one sentence and exit code 2."""
+
+    exit_code = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(gmmseg.__version__, prog_name="gmmseg")
+def main() -> None:
+    """Images into labels with Gaussian mixture models."""
+    for variable in _BLAS:
+        os.environ[variable] = "1"
+    signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
+
+
+@main.command(no_args_is_help=True)
+@click.argument("t1", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default="derivatives/gmmseg",
+    show_default=True,
+    help="Folder for the results; made if it is not there.",
+)
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Brain mask on the grid of T1; only voxels inside it are labelled.",
+)
+@click.option(
+    "--stripped/--whole-head",
+    default=None,
+    help="Whether the skull has been removed from T1.  [default: look]",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["bids", "fsl", "spm", "freesurfer"]),
+    default="bids",
+    show_default=True,
+    help="Codes of GM, WM, CSF in the label image: bids and spm 1, 2, 3; fsl 2, 3, 1; "
+    "freesurfer 3, 2, 24 (for both hemispheres).",
+)
+@click.option(
+    "--mrf",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="How strongly neighbouring voxels pull towards the same tissue, in nats per "
+    "neighbour; 0 turns it off.",
+)
+@click.option(
+    "--bias-fwhm",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MM",
+    help="Smallest wave length of the bias field, in mm.",
+)
+@click.option("--no-bias", is_flag=True, help="Take the scan as free of shading.")
+@click.option(
+    "--volume",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Which volume of a 4-D image to segment, from 0.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many processor cores to use.  [default: all]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Also print what was decided and how long each stage took.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace results that exist already.")
+def brain(
+    t1: Path,
+    out: Path,
+    mask: Path | None,
+    labels: str,
+    volume: int | None,
+    quiet: bool,
+    verbose: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Label grey matter, white matter and CSF in T1, a T1-weighted scan of a head.
+
+    T1 is any image that nibabel reads: NIfTI, MGZ, MINC, Analyze. Neither a brain mask nor
+    skull stripping is needed. Written to OUT, on the grid of T1: labels (_dseg), a probability
+    map of each tissue (_label-GM_probseg and so on), the brain mask, the bias-corrected scan,
+    volumes in mL (_desc-volumes.tsv), a picture to check them by (_qc.png) and a record of the
+    run (_desc-provenance.json).
+
+    \b
+    Examples:
+      gmmseg brain sub-01_T1w.nii.gz
+      gmmseg brain t1.nii.gz -o results --labels fsl
+      gmmseg brain stripped.mgz --stripped --mrf 0
+    """  # noqa: D301 (click wants the backspace itself)
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other.")
+    settings["bias"] = not settings.pop("no_bias")
+    given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
+
+        job = Job(t1, out, mask, labels, given, volume, overwrite)
+        with _progress(show=not quiet) as progress:
+            done = run_job(job, progress=progress)
+    except InputError as error:
+        raise InputFailure(str(error)) from error
+    except MemoryError as error:
+        raise click.ClickException("There is not enough memory for this scan.") from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted; nothing was written.", err=True)
+        sys.exit(130)
+    for warning in done.segmentation.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if verbose:
+        _explain(done)
+    if not quiet:
+        for path in done.written:
+            click.echo(path)
+
+
+@contextmanager
+def _progress(*, show: bool) -> Iterator[Callable[[str, float], None] | None]:
+    """A bar on stderr that a workflow reports to; None where no one would see it."""
+    if not (show and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:20s}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda stage, done: bar.update(task, description=stage, completed=done)
+
+
+def _explain(done: Done) -> None:
+    """Decisions, seconds and volumes, on stderr."""
+    from gmmseg.provenance import plain
+
+    result = done.segmentation
+    for name, value in result.decisions.items():
+        click.echo(f"{name}: {plain(value)}", err=True)
+    for name, seconds in result.stages.items():
+        click.echo(f"{name}: {seconds:.2f} s", err=True)
+    for row in result.volumes_ml():
+        click.echo(f"{row.name}: {row.from_labels:.1f} mL", err=True)
+
+
+def _terminated(*_: object) -> NoReturn:
+    sys.exit(143)

@@ -1,0 +1,192 @@
+"""Files of one segmentation under the names of BIDS derivatives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gmmseg
+from gmmseg import volume as volumes
+from gmmseg.labels import NAMES, SCHEMES, codes, colours
+
+if TYPE_CHECKING:
+    import nibabel as nib
+
+    from gmmseg.segmentation import Segmentation
+
+_BIDS = re.compile(r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*_[A-Za-z0-9]+")
+_EXTENSIONS = re.compile(
+    r"(\.(nii|img|hdr|mnc|mgh|mgz|head|brik|par|rec))?(\.(gz|bz2|zst))?$", re.I
+)
+BIDS_VERSION = "1.10.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the files of one scan go."""
+
+    folder: Path
+    stem: str  # of every name, without a trailing underscore
+    suffix: str  # of the bias-corrected scan, "T1w"
+    is_bids: bool
+
+    @classmethod
+    def of(cls, scan: Path, folder: Path) -> Outputs:
+        """Names for a scan: BIDS entities are kept, any other name is taken whole.
+
+        >>> Outputs.of(Path("sub-01_ses-2_desc-preproc_T1w.nii.gz"), Path("out")).stem
+        'sub-01_ses-2'
+        >>> Outputs.of(Path("patient.7.nii"), Path("out")).stem
+        'patient.7'
+        """
+        name = _EXTENSIONS.sub("", scan.name) or scan.name
+        if not _BIDS.fullmatch(name):
+            return cls(folder, name, "T1w", False)
+        *entities, suffix = name.split("_")
+        # label and desc are set anew by each output
+        kept = [part for part in entities if not part.startswith(("desc-", "label-"))]
+        return cls(folder, "_".join(kept), suffix, True)
+
+    def path(self, ending: str) -> Path:
+        """``<folder>/<stem>_<ending>``."""
+        return self.folder / f"{self.stem}_{ending}"
+
+    @property
+    def corrected(self) -> str:
+        """Ending of the bias-corrected scan, without its extension."""
+        return f"desc-biascorr_{self.suffix}"
+
+    def all(self, names: Sequence[str]) -> tuple[Path, ...]:
+        """Every file of a scan with classes ``names``, in the order they are listed to the user."""
+        images = ["dseg", *(f"label-{name}_probseg" for name in names), "desc-brain_mask"]
+        endings = [
+            *("dseg.nii.gz", "dseg.tsv", "dseg.json"),
+            *(f"{image}.{kind}" for image in images[1:] for kind in ("nii.gz", "json")),
+            *(f"{self.corrected}.nii.gz", f"{self.corrected}.json"),
+            *("desc-volumes.tsv", "desc-provenance.json", "qc.png"),
+        ]
+        return tuple(self.path(ending) for ending in endings)
+
+
+def write(
+    segmentation: Segmentation,
+    outputs: Outputs,
+    folder: Path,
+    *,
+    scheme: str = "bids",
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write everything but the picture to ``folder``, under the names of ``outputs``.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    outputs : Outputs
+        Names; its own folder is not touched.
+    folder : Path
+        Where to write, which exists.
+    scheme : {"bids", "fsl", "spm", "freesurfer"}
+        Codes of the label image.
+    provenance : mapping
+        What ``_desc-provenance.json`` is to hold.
+    """
+    here = Outputs(folder, outputs.stem, outputs.suffix, outputs.is_bids)
+    scan = segmentation.volume.path
+    common: dict[str, Any] = {}
+    if scan is not None:
+        common = {"Sources": [scan.name], "SpatialReference": scan.name}
+    _write_images(segmentation, here, scheme)
+    _write_text(here.path("dseg.tsv"), _tsv(label_table(segmentation.names, scheme)))
+    _write_json(here.path("dseg.json"), {**common, "Manual": False})
+    for name in segmentation.names:
+        _write_json(here.path(f"label-{name}_probseg.json"), {**common, "Manual": False})
+    _write_json(here.path("desc-brain_mask.json"), {**common, "Type": "Brain"})
+    stripped = bool(segmentation.decisions.get("stripped", False))
+    _write_json(here.path(f"{here.corrected}.json"), {**common, "SkullStripped": stripped})
+    _write_text(here.path("desc-volumes.tsv"), _tsv(volume_table(segmentation)))
+    _write_json(here.path("desc-provenance.json"), provenance)
+
+
+def label_table(names: Sequence[str], scheme: str) -> list[dict[str, object]]:
+    """Rows of ``_dseg.tsv``: code, name and colour of each class, and its code in BIDS."""
+    rows = zip(names, codes(names, scheme), colours(names, scheme), strict=True)
+    return [
+        {
+            "index": code,
+            "name": NAMES.get(name, name),
+            "abbreviation": name,
+            "color": colour,
+            "mapping": SCHEMES["bids"][name],
+        }
+        for name, code, colour in sorted(rows, key=lambda row: row[1])
+    ]
+
+
+def volume_table(segmentation: Segmentation) -> list[dict[str, object]]:
+    """Rows of ``_desc-volumes.tsv``: mL of each class and of the brain."""
+    return [
+        {
+            "name": row.name,
+            "volume_from_labels_ml": f"{row.from_labels:.3f}",
+            "volume_from_probabilities_ml": f"{row.from_probabilities:.3f}",
+        }
+        for row in segmentation.volumes_ml()
+    ]
+
+
+def dataset_description() -> dict[str, Any]:
+    """Content of ``dataset_description.json``, which makes a folder a BIDS derivative."""
+    return {
+        "Name": "Brain tissues by gmmseg",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "gmmseg", "Version": gmmseg.__version__}],
+    }
+
+
+def write_dataset_description(folder: Path) -> None:
+    """Write ``dataset_description.json``."""
+    _write_json(folder / "dataset_description.json", dataset_description())
+
+
+def _write_images(segmentation: Segmentation, here: Outputs, scheme: str) -> None:
+    images: dict[str, Callable[[], nib.Nifti1Image]] = {
+        here.corrected: segmentation.corrected_image,  # the slowest to compress goes first
+        **{
+            f"label-{name}_probseg": partial(segmentation.probability_image, name)
+            for name in segmentation.names
+        },
+        "dseg": partial(segmentation.label_image, scheme),
+        "desc-brain_mask": segmentation.mask_image,
+    }
+
+    def store(ending: str) -> None:
+        volumes.save(images[ending](), here.path(f"{ending}.nii.gz"))
+
+    # zlib lets go of the interpreter lock, so two files are compressed at a time.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(store, images))
+
+
+def _tsv(rows: Sequence[Mapping[str, object]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

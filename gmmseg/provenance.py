@@ -1,0 +1,110 @@
+"""The record of a run: what went in, what was decided, and the command that repeats it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import gmmseg
+from gmmseg.volume import voxel_sizes
+
+if TYPE_CHECKING:
+    from gmmseg.segmentation import Segmentation
+
+
+def record(
+    segmentation: Segmentation,
+    *,
+    scan: Path,
+    mask: Path | None,
+    labels: str,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """What ``_desc-provenance.json`` holds.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    scan, mask : Path
+        Files that went in, hashed here.
+    labels : str
+        Convention of the label image.
+    command : sequence of str
+        Words of the command that repeats the run.
+    """
+    result = segmentation
+    content = {
+        "gmmseg": gmmseg.__version__,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(command),
+        "scan": {
+            "path": str(scan),
+            "sha256": sha256(scan),
+            "shape": result.volume.shape,
+            "voxel_size_mm": voxel_sizes(result.volume.affine),
+            "affine": result.volume.affine,
+            "missing_voxels": result.volume.n_missing,
+        },
+        "mask": None if mask is None else {"path": str(mask), "sha256": sha256(mask)},
+        "labels": labels,
+        "settings": asdict(result.settings),
+        "decisions": result.decisions,
+        "warnings": result.warnings,
+        "seconds": result.stages,
+        "objective_nats_per_voxel": result.objective,
+        "potts_objective_nats_per_voxel": result.potts_objective,
+        "components": components(result),
+        "software": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "scipy", "numba", "nibabel")},
+        },
+    }
+    return plain(content)
+
+
+def components(segmentation: Segmentation) -> list[dict[str, Any]]:
+    """Class, weight, mean and standard deviation of each Gaussian."""
+    mixture = segmentation.mixture
+    rows = zip(
+        segmentation.component_names,
+        mixture.weights,
+        mixture.means[:, 0],
+        np.sqrt(mixture.covariances[:, 0, 0]),
+        strict=True,
+    )
+    return [
+        {"class": name, "weight": weight, "mean": mean, "standard_deviation": deviation}
+        for name, weight, mean, deviation in rows
+    ]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The same content in what JSON knows: NumPy numbers and arrays, paths and tuples replaced.
+
+    >>> plain({"affine": np.eye(2), "n": np.int64(3), "x": float("nan")})
+    {'affine': [[1.0, 0.0], [0.0, 1.0]], 'n': 3, 'x': None}
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None  # JSON has no NaN
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

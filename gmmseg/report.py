@@ -1,0 +1,303 @@
+"""The picture of one segmentation: enough to see whether to trust it."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gmmseg import volume as volumes
+from gmmseg.labels import colours
+from gmmseg.volume import voxel_sizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gmmseg.segmentation import Segmentation
+
+WIDTH = 16.0  # of the figure, inches
+N_SLICES = 7
+MARGIN_MM = 12.0  # of head shown around the brain, to see what was left out
+MIXED = "#7a5195"  # components between two tissues
+
+
+class Plane(NamedTuple):
+    """One of the three orientations."""
+
+    name: str
+    axis: int  # of the RAS+ array, which the slices are taken across
+    low: str  # side of the patient at the left of the picture
+    high: str
+
+
+PLANES = (
+    Plane("sagittal", 0, "P", "A"),
+    Plane("coronal", 1, "L", "R"),
+    Plane("axial", 2, "L", "R"),
+)
+
+
+def draw(segmentation: Segmentation, *, title: str = "") -> Figure:
+    """Slices with tissue contours, labels, the histogram with the fitted classes, the bias field.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    title : str
+        Name of the scan.
+
+    Returns
+    -------
+    matplotlib Figure, 1600 pixels wide
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    head = _Head(segmentation)
+    shapes = [min(2.0, max(0.5, head.height_per_width(plane))) for plane in PLANES]
+    top, middle, bottom = 0.9, sum(shapes) * WIDTH / N_SLICES, 5.0  # inches
+    height = top + middle + bottom
+    figure = Figure(figsize=(WIDTH, height), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    slices = figure.add_gridspec(
+        3, N_SLICES, left=0.005, right=0.995, top=1 - top / height, bottom=bottom / height,
+        wspace=0.02, hspace=0.02, height_ratios=shapes,
+    )  # fmt: skip
+    for row, plane in enumerate(PLANES):
+        for column, index in enumerate(head.cuts(plane, N_SLICES)):
+            ax = figure.add_subplot(slices[row, column])
+            head.show_scan(ax, plane, index)
+            head.show_contours(ax, plane, index)
+            _sign(ax, f"{'xyz'[plane.axis]} = {head.position(plane, index):.0f} mm", plane)
+    below = figure.add_gridspec(
+        2, 5, left=0.03, right=0.99, top=(bottom - 0.5) / height, bottom=0.6 / height,
+        wspace=0.03, hspace=0.18, width_ratios=(2.6, 1, 1, 1, 1.6),
+    )  # fmt: skip
+    draw_histogram(figure.add_subplot(below[:, 0]), segmentation)
+    limit = head.bias_limit()
+    for column, plane in enumerate(PLANES, start=1):
+        index = head.cuts(plane, 3)[1]
+        upper, lower = (figure.add_subplot(below[row, column]) for row in (0, 1))
+        head.show_scan(upper, plane, index)
+        head.show_labels(upper, plane, index)
+        field = head.show_bias(lower, plane, index, limit)
+        if plane.name == "coronal":
+            upper.set_title("labels", fontsize=11)
+            lower.set_title("bias field (scan = bias x corrected scan)", fontsize=11)
+    side = figure.add_subplot(below[:, 4])
+    bar = side.inset_axes((0.03, 0.02, 0.05, 0.4))
+    figure.colorbar(field, cax=bar).ax.tick_params(labelsize=9)
+    _write_notes(side, segmentation)
+    _write_heading(figure, segmentation, title)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, fast rather than small."""
+    figure.savefig(path, format="png", pil_kwargs={"compress_level": 1})
+
+
+def draw_histogram(ax: Axes, segmentation: Segmentation) -> None:
+    """Intensities of the corrected brain with the fitted classes and their sum drawn over them."""
+    inside = segmentation.corrected[segmentation.mask]
+    inside = inside[np.isfinite(inside)]
+    low, high = np.percentile(inside, (0.1, 99.9))
+    edges = np.linspace(low, high if high > low else low + 1, 161)
+    density = np.histogram(inside, edges)[0] / (inside.size * np.diff(edges))
+    ax.stairs(density, edges, fill=True, color="0.85", label="brain voxels")
+    centres = (edges[:-1] + edges[1:]) / 2
+    curves = class_densities(segmentation, centres)
+    shades = dict(zip(segmentation.names, colours(segmentation.names), strict=True))
+    for name, curve in curves.items():
+        if name in shades:
+            ax.plot(centres, curve, color=shades[name], lw=2, label=name)
+        else:
+            ax.plot(centres, curve, color=MIXED, lw=1.2, ls=":", label=name)
+    total = np.sum(list(curves.values()), axis=0)
+    ax.plot(centres, total, color="black", lw=1.2, ls="--", label="sum of classes")
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.15 * max(density.max(), total.max())), yticks=[])
+    ax.set_xlabel("bias-corrected intensity")
+    ax.set_title("histogram of the brain and fitted classes", fontsize=11)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.legend(fontsize=9, frameon=False)
+
+
+def class_densities(segmentation: Segmentation, intensities: np.ndarray) -> dict[str, np.ndarray]:
+    """Density of each class in the brain; together they integrate to one.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Components of classes outside the brain (skull, scalp) are left out, and the weights of
+        the others made to sum to one.
+    intensities : (N,) ndarray
+        Image units.
+
+    Returns
+    -------
+    dict from class name to (N,) ndarray, in 1 / image unit; tissues first, mixed classes after
+    """
+    mixture, names = segmentation.mixture, segmentation.component_names
+    tissues = set(segmentation.names)
+    inside = [k for k, name in enumerate(names) if set(name.split("/")) <= tissues]
+    inside.sort(key=lambda k: names[k] not in tissues)
+    total = mixture.weights[inside].sum()
+    curves: dict[str, np.ndarray] = {}
+    for k in inside:
+        mean, variance = mixture.means[k, 0], mixture.covariances[k, 0, 0]
+        curve = np.exp(-((intensities - mean) ** 2) / (2 * variance))
+        curve *= mixture.weights[k] / total / np.sqrt(2 * np.pi * variance)
+        curves[names[k]] = curves.get(names[k], 0.0) + curve
+    return curves
+
+
+class _Head:
+    """Arrays of a segmentation in RAS+ order, cut to the brain and a margin."""
+
+    def __init__(self, segmentation: Segmentation) -> None:
+        self.affine = volumes.canonical_affine(segmentation.volume)
+        self.spacing = voxel_sizes(self.affine)
+
+        def turned(array: np.ndarray) -> np.ndarray:
+            return volumes.turn(array, segmentation.volume)
+
+        mask = turned(segmentation.mask)
+        self.box = _box(mask, self.spacing)
+        self.mask = mask[self.box]
+        self.scan = turned(segmentation.corrected)[self.box]
+        self.bias = turned(segmentation.bias)[self.box]
+        self.labels = turned(segmentation.labels)[self.box]
+        self.posteriors = turned(segmentation.posteriors)[self.box]
+        self.names, self.colours = segmentation.names, colours(segmentation.names)
+        inside = self.scan[self.mask & np.isfinite(self.scan)]
+        self.window = (min(0.0, float(inside.min())), 1.1 * float(np.percentile(inside, 99.5)))
+
+    def cuts(self, plane: Plane, count: int) -> list[int]:
+        """Indices of slices spread evenly over the brain."""
+        present = np.flatnonzero(self.mask.any(axis=tuple({0, 1, 2} - {plane.axis})))
+        at = np.linspace(0.12, 0.88, count)
+        return [round(present[0] + f * (present[-1] - present[0])) for f in at]
+
+    def position(self, plane: Plane, index: int) -> float:
+        """World coordinate in mm of the middle of a slice, across it."""
+        voxel = [(cut.start + cut.stop - 1) / 2 for cut in self.box]
+        voxel[plane.axis] = self.box[plane.axis].start + index
+        return float((self.affine @ [*voxel, 1])[plane.axis])
+
+    def height_per_width(self, plane: Plane) -> float:
+        """Shape of the slices of a plane, in mm."""
+        width, height = np.delete(self.scan.shape * self.spacing, plane.axis)
+        return float(height / width)
+
+    def frame(self, plane: Plane) -> dict[str, Any]:
+        """Origin and extent in mm, so that voxels have their true shape."""
+        size = np.delete(self.scan.shape * self.spacing, plane.axis)
+        return {"origin": "lower", "extent": (0.0, size[0], 0.0, size[1])}
+
+    def show_scan(self, ax: Axes, plane: Plane, index: int) -> None:
+        """Corrected scan in grey."""
+        low, high = self.window
+        picture = _slice(self.scan, plane, index)
+        ax.imshow(picture, cmap="gray", vmin=low, vmax=high, **self.frame(plane))
+        ax.set_axis_off()
+
+    def show_contours(self, ax: Axes, plane: Plane, index: int) -> None:
+        """Where WM, then WM and GM, then the whole brain has a probability of one half."""
+        edges = [
+            (np.arange(n) + 0.5) * s for n, s in zip(self.scan.shape, self.spacing, strict=True)
+        ]
+        across = [edge for axis, edge in enumerate(edges) if axis != plane.axis]
+        total: Any = 0.0
+        for name in ("WM", "GM", "CSF"):
+            k = self.names.index(name)
+            total = total + _slice(self.posteriors[..., k], plane, index)
+            if total.min() < 0.5 < total.max():
+                ax.contour(*across, total, [0.5], colors=self.colours[k], linewidths=0.8)
+
+    def show_labels(self, ax: Axes, plane: Plane, index: int) -> None:
+        """Labels in their colours over what is already drawn."""
+        from matplotlib.colors import to_rgba
+
+        palette = np.array([(0, 0, 0, 0), *(to_rgba(colour, 0.75) for colour in self.colours)])
+        picture = palette[_slice(self.labels, plane, index)]
+        ax.imshow(picture, interpolation="nearest", **self.frame(plane))
+        ax.set_axis_off()
+
+    def bias_limit(self) -> float:
+        """Largest departure from one in the brain, at least 0.05."""
+        return max(0.05, float(np.nanmax(np.abs(self.bias[self.mask] - 1.0))))
+
+    def show_bias(self, ax: Axes, plane: Plane, index: int, limit: float) -> Any:
+        """Bias field around one, outlined by the brain; returns what a colour bar needs."""
+        picture = np.where(_slice(self.mask, plane, index), _slice(self.bias, plane, index), np.nan)
+        low, high = 1 - limit, 1 + limit
+        ax.set_axis_off()
+        return ax.imshow(picture, cmap="RdBu_r", vmin=low, vmax=high, **self.frame(plane))
+
+
+def _slice(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
+    """One slice, the second of its axes upwards."""
+    return array[(slice(None),) * plane.axis + (index,)].T
+
+
+def _box(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
+    """The brain and MARGIN_MM around it, as far as the image goes."""
+    cuts = []
+    for axis in range(3):
+        present = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        margin = round(MARGIN_MM / spacing[axis])
+        cuts.append(slice(max(0, present[0] - margin), present[-1] + margin + 1))
+    low, mid, high = (
+        slice(int(cut.start), int(min(cut.stop, n)))
+        for cut, n in zip(cuts, mask.shape, strict=True)
+    )
+    return low, mid, high
+
+
+def _sign(ax: Axes, text: str, plane: Plane) -> None:
+    shade = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5}
+    style: dict[str, Any] = {
+        "transform": ax.transAxes, "color": "white", "fontsize": 9, "bbox": shade,
+    }  # fmt: skip
+    ax.text(0.02, 0.02, text, **style)
+    ax.text(0.02, 0.5, plane.low, va="center", **style)
+    ax.text(0.98, 0.5, plane.high, va="center", ha="right", **style)
+
+
+def _write_notes(ax: Axes, segmentation: Segmentation) -> None:
+    """Volumes and warnings, in the upper part of the axes."""
+    ax.set_axis_off()
+    lines = ["         labels  probabilities"]
+    lines += [
+        f"{row.name:6s} {row.from_labels:7.1f} {row.from_probabilities:9.1f}  mL"
+        for row in segmentation.volumes_ml()
+    ]
+    for warning in segmentation.warnings:
+        lines += ["", *textwrap.wrap("! " + warning, 34)]
+    ax.text(0.03, 1.0, "\n".join(lines[:16]), family="monospace", fontsize=9, va="top")
+
+
+def _write_heading(figure: Figure, segmentation: Segmentation, title: str) -> None:
+    from matplotlib.lines import Line2D
+
+    inch = 1 / figure.get_figheight()
+    figure.text(0.01, 1 - 0.32 * inch, title, fontsize=16, weight="bold", va="center")
+    shape = "x".join(map(str, segmentation.volume.shape))
+    size = " x ".join(f"{edge:.3g}" for edge in voxel_sizes(segmentation.volume.affine))
+    about = f"{shape} voxels of {size} mm · bias-corrected scan · right of the patient at the right"
+    figure.text(0.01, 1 - 0.67 * inch, about, fontsize=11, color="0.3", va="center")
+    shades = dict(zip(segmentation.names, colours(segmentation.names), strict=True))
+    meanings = {"WM": "WM", "GM": "GM (and WM inside it)", "CSF": "brain with CSF"}
+    handles = [Line2D([], [], color=shades[name], lw=2) for name in meanings]
+    figure.legend(
+        handles,
+        [f"outline of {meaning}" for meaning in meanings.values()],
+        loc="upper right",
+        bbox_to_anchor=(0.995, 1 - 0.1 * inch),
+        ncols=3,
+        fontsize=11,
+        frameon=False,
+    )

@@ -1,0 +1,124 @@
+"""Files that appear together or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gmmseg.checks import InputError
+
+
+def check_free(
+    targets: Sequence[Path], *, inputs: Iterable[Path | None] = (), overwrite: bool = False
+) -> None:
+    """Raise InputError if writing ``targets`` would overwrite an input, or anything unasked.
+
+    Parameters
+    ----------
+    targets : sequence of Path
+        Files that are going to be written.
+    inputs : iterable of Path
+        Files that are never overwritten.
+    overwrite : bool
+        Whether other files may be.
+    """
+    kept = {path.resolve() for path in inputs if path is not None}
+    for target in targets:
+        if target.resolve() in kept:
+            raise InputError(
+                f"The output {target} would overwrite an input of the same name; "
+                f"choose another output folder with -o."
+            )
+        if target.is_dir():
+            raise InputError(f"The output {target} is a folder; remove it or choose another -o.")
+    existing = [target for target in targets if target.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise InputError(
+            f"The output {existing[0]} exists already{more}; "
+            f"replace with --overwrite or choose another folder with -o."
+        )
+
+
+@contextmanager
+def staged(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
+    """Temporary folder whose files become ``targets`` when the block ends without an exception.
+
+    The folder lies inside ``folder``, so that the renaming at the end stays on one disk and a
+    folder that cannot be written is noticed at the start. Whatever ends the block early, Ctrl-C
+    included, leaves the disk as it was.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if it does not exist.
+    targets : sequence of Path
+        Files in ``folder``; those of their names that were written to the temporary folder are
+        moved to them, over files that were there before.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` cannot be created or written.
+    """
+    created = [path for path in (folder, *folder.parents) if not path.exists()]  # deepest first
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".gmmseg-", dir=folder))
+    except OSError as error:
+        _remove_empty(created)
+        raise InputError(
+            f"The output folder {folder} cannot be written ({error.strerror}); "
+            f"choose another with -o."
+        ) from error
+    try:
+        yield stage
+        with writing(folder):
+            _publish(stage, targets)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        _remove_empty(created)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a failed write, such as a full disk, into an InputError that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"Writing to {folder} failed ({error.strerror or error}); nothing was written there."
+        ) from error
+
+
+def _publish(stage: Path, targets: Sequence[Path]) -> None:
+    """Move every staged file to its target; on failure put everything back."""
+    before = stage / "before"
+    before.mkdir()
+    staged = [target for target in targets if (stage / target.name).exists()]
+    moved: list[Path] = []
+    try:
+        for target in staged:
+            if target.exists():
+                target.replace(before / target.name)
+            moved.append(target)
+            (stage / target.name).replace(target)
+    except BaseException:
+        for target in staged:
+            if target in moved:
+                target.unlink(missing_ok=True)
+            if (before / target.name).exists():
+                (before / target.name).replace(target)
+        raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, deepest first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
