@@ -1,0 +1,114 @@
+"""What README and docs promise: commands run, snippets run, links lead somewhere."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from gmmseg.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")])
+
+
+def blocks(page, language):
+    """Fenced blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def commands(page):
+    """Every `gmmseg ...` typed in a shell block of a page."""
+    lines = "\n".join(blocks(page, "bash")).splitlines()
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [shlex.split(part) for part in parts if part.startswith("gmmseg ")]
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """An empty folder to work in, with the sample images at hand."""
+    (tmp_path / "sample_images").symlink_to(ROOT / "sample_images")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_has_the_two_commands_of_a_fresh_machine():
+    run, test = (block.strip() for block in blocks(ROOT / "README.md", "bash"))
+    assert run == "pip install . && gmmseg brain sample_images/sub-sim_T1w.nii.gz -o out"
+    assert test == 'pip install ".[test]" && pytest'
+
+
+def test_the_first_command_of_the_readme_writes_the_files_that_the_readme_lists(desk):
+    (command,) = commands(ROOT / "README.md")
+    program = Path(sys.executable).with_name("gmmseg")
+    run = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    table = (ROOT / "README.md").read_text("utf-8").split("## What is written")[1].split("##")[0]
+    named = re.findall(r"`(sub-sim_[^`]+)`", table)
+    assert len(named) == 7
+    for name in named:
+        assert (desk / "out" / name).stat().st_size > 0
+
+
+SNIPPETS = [
+    pytest.param(code, id=f"{page.relative_to(ROOT)}-{n}")
+    for page in PAGES
+    for n, code in enumerate(blocks(page, "python"))
+]
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_a_python_snippet_runs(code, desk):
+    exec(compile(code, "snippet", "exec"), {})
+    if "to_filename" in code:
+        assert (desk / "labels.nii.gz").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_on_a_page_parse(page):
+    """Names and options exist; the files they mention need not."""
+    for _, *words in commands(page):
+        if words[0].startswith("-"):
+            assert words[0] in ("--version", "--help")
+            continue
+        command = main.get_command(click.Context(main), words[0])
+        assert command is not None, words[0]
+        command.make_context(words[0], words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_links_of_a_page_lead_to_files(page):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not missing
+
+
+def test_the_list_of_commands_is_what_the_commands_say():
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    kept = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert kept == script.page(), "run: python docs/make_cli.py"
+
+
+@pytest.mark.parametrize("page", ["brain.md", "from-fast.md"])
+def test_options_named_in_a_guide_exist(page):
+    brain = main.get_command(click.Context(main), "brain")
+    known = {o for p in brain.params for o in [*p.opts, *p.secondary_opts]}
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    named = set(re.findall(r"`(--[a-z-]+)", text))
+    assert named
+    assert named <= known
+
+
+def test_the_label_codes_in_the_guide_are_those_of_the_library():
+    from gmmseg.labels import SCHEMES
+
+    text = (ROOT / "docs" / "brain.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| (\d+) \| (\d+) \| (\d+) \|", text, re.M)
+    table = {name: dict(zip(("GM", "WM", "CSF"), map(int, c), strict=True)) for name, *c in rows}
+    assert table == SCHEMES

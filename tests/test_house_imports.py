@@ -1,0 +1,41 @@
+"""`import gmmseg` and `gmmseg --help` stay light: heavy packages wait until they are needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numba", "nibabel", "matplotlib", "scipy", "skimage", "nilearn", "pandas", "sklearn")
+
+
+def loaded_after(code):
+    """Names of the heavy packages that a fresh interpreter has loaded after running ``code``."""
+    report = (
+        f"{code}\nimport json, sys\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    )
+    run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_after("import gmmseg") == []
+
+
+def test_the_help_of_the_command_loads_nothing_heavy():
+    help_page = "from gmmseg.cli import main\nmain(['--help'], standalone_mode=False)"
+    assert loaded_after(help_page) == []
+
+
+def test_the_check_above_does_notice_a_heavy_import():
+    assert loaded_after("import scipy.ndimage") == ["scipy"]
+
+
+def test_every_public_name_resolves():
+    import gmmseg
+
+    assert "segment_brain" in gmmseg.__all__
+    for name in gmmseg.__all__:
+        assert getattr(gmmseg, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'segment_cat'"):
+        _ = gmmseg.segment_cat
