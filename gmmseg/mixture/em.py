@@ -1,0 +1,447 @@
+r"""Expectation maximisation: responsibilities, updates, and the loop of both.
+
+The objective, in nats per voxel, is
+
+.. math:: \frac{1}{W}\Big[\sum_n w_n \log \sum_k \pi_k N(x_n; \mu_k, \Sigma_k)
+          + \sum_k \log p(\Sigma_k)\Big], \qquad W = \sum_n w_n,
+
+and no step lowers it [1]_.
+
+References
+----------
+.. [1] Dempster, Laird & Rubin (1977), *J. R. Stat. Soc. B* 39, 1-38.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gmmseg.checks import InputError
+from gmmseg.mixture import covariance as models
+from gmmseg.mixture import missing
+from gmmseg.mixture.model import Mixture, as_samples
+from gmmseg.mixture.moments import Moments, Terms, e_step, responsibilities, terms_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VariancePrior:
+    r"""Inverse Wishart prior on each covariance: ``strength`` voxels of variance ``floor``.
+
+    :math:`\log p(\Sigma) = -\tfrac{s}{2}\,[\log|\Sigma| + \mathrm{tr}(F \Sigma^{-1})]` up to a
+    constant, with :math:`s` the strength and :math:`F = \mathrm{diag}(floor)`. No component
+    can collapse onto a point: there the prior falls faster than the likelihood rises.
+
+    Attributes
+    ----------
+    floor : float or (C,) array-like
+        Variance the prior pulls to, image units squared; positive.
+    strength : float
+        How many voxels the prior is worth; positive.
+
+    References
+    ----------
+    .. [1] Fraley & Raftery (2007), *J. Classification* 24, 155-181,
+       doi 10.1007/s00357-007-0004-5.
+    """
+
+    floor: float | np.ndarray
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        floor = np.asarray(self.floor, dtype=np.float64)
+        if floor.ndim > 1 or not (np.isfinite(floor) & (floor > 0)).all():
+            raise InputError(f"VariancePrior.floor must be positive; got {self.floor}.")
+        if not (np.isfinite(self.strength) and self.strength > 0):
+            raise InputError(f"VariancePrior.strength must be positive; got {self.strength}.")
+
+    def scale(self, n_channels: int) -> np.ndarray:
+        """What the prior adds to each scatter matrix, (C, C)."""
+        floor = np.asarray(self.floor, dtype=np.float64)
+        if floor.ndim == 1 and len(floor) != n_channels:
+            raise InputError(
+                f"VariancePrior.floor has {len(floor)} values for {n_channels} channels."
+            )
+        return self.strength * np.diag(np.broadcast_to(floor, n_channels))
+
+    def log_density(self, terms: Terms) -> float:
+        """Sum over components of log p, up to a constant, in nats."""
+        squares = np.square(terms.roots)
+        if terms.diagonal:
+            log_dets, traces = np.log(terms.roots).sum(axis=1), squares
+        else:
+            log_dets = np.log(np.diagonal(terms.roots, axis1=1, axis2=2)).sum(axis=1)
+            traces = squares.sum(axis=1)  # tr(F Sigma^-1) = sum_c F_c sum_i W_ic^2
+        return float(
+            (self.strength * log_dets).sum() - 0.5 * (traces * self.floor).sum() * self.strength
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A fitted mixture and how it came about.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    objective : (n_iter + 1,) ndarray
+        Penalised log likelihood in nats per voxel: of the start, then after each
+        iteration. Never falls.
+    converged : bool
+        Whether the last iteration gained less than ``tol``.
+    n_iter : int
+    empty : tuple of int
+        Components that no sample belongs to any more (weight zero).
+    """
+
+    mixture: Mixture
+    objective: np.ndarray
+    converged: bool
+    n_iter: int
+    empty: tuple[int, ...] = ()
+
+
+def log_joint(
+    samples: np.ndarray, mixture: Mixture, log_prior: np.ndarray | None = None
+) -> np.ndarray:
+    r"""Log joint density of each sample and each component, in nats.
+
+    Parameters
+    ----------
+    samples : (N, C) array-like
+        Image units, one row per voxel or histogram bin.
+    mixture : Mixture with K components over the same C channels
+    log_prior : (N, K) ndarray, optional
+        Per-sample log prior, in nats; replaces ``log(mixture.weights)``.
+
+    Returns
+    -------
+    (N, K) float64 ndarray
+    """
+    out = mixture.log_density(samples)  # fresh array: += touches nothing of the caller's
+    with np.errstate(divide="ignore"):
+        out += np.log(mixture.weights) if log_prior is None else log_prior
+    return out
+
+
+def posteriors(
+    samples: np.ndarray, mixture: Mixture, log_prior: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Probability that each sample belongs to each component (the E-step).
+
+    Parameters
+    ----------
+    samples : (N, C) array-like
+        Intensities in image units, one row per voxel or histogram bin; NaN is missing, and
+        the channels that are there decide.
+    mixture : Mixture with K components over the same C channels
+    log_prior : (N, K) ndarray, optional
+        Per-sample log prior, in nats; replaces ``log(mixture.weights)``.
+
+    Returns
+    -------
+    posterior : (N, K) float64 ndarray, rows summing to one
+    log_evidence : (N,) float64 ndarray, :math:`\log p(x_n)` in nats
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a covariance is not positive definite.
+
+    References
+    ----------
+    .. [1] Bishop (2006), *Pattern Recognition and Machine Learning*, eq. 9.23.
+
+    Examples
+    --------
+    >>> two = Mixture([0.5, 0.5], [[0.0], [4.0]], [[[1.0]], [[1.0]]])
+    >>> posteriors([[2.0]], two)[0]
+    array([[0.5, 0.5]])
+    """
+    samples, _, log_prior = _checked(samples, mixture, None, log_prior)
+    if missing.any_missing(samples):
+        return missing.responsibilities(samples, mixture, log_prior)
+    return responsibilities(samples, terms_of(mixture), log_prior=log_prior)
+
+
+def m_step(
+    samples: np.ndarray,
+    posterior: np.ndarray,
+    *,
+    sample_weight: np.ndarray | None = None,
+    variance_prior: VariancePrior | None = None,
+    covariance_type: str = "full",
+) -> Mixture:
+    """Mixture of highest penalised likelihood given responsibilities (the M-step).
+
+    Parameters
+    ----------
+    samples : (N, C) array-like
+        Image units, nothing missing.
+    posterior : (N, K) array-like
+    sample_weight : (N,) array-like, optional
+        How many voxels each row stands for.
+    variance_prior : VariancePrior, optional
+    covariance_type : str
+        See :func:`gmmseg.mixture.covariance.model_name`.
+
+    Returns
+    -------
+    Mixture
+
+    Raises
+    ------
+    InputError
+        If a component has no samples, or a covariance is singular.
+
+    References
+    ----------
+    .. [1] Bishop (2006), eq. 9.24 to 9.26.
+    """
+    x = np.asarray(samples, dtype=np.float64)
+    r = np.asarray(posterior, dtype=np.float64)
+    if sample_weight is not None:
+        r = r * np.asarray(sample_weight, dtype=np.float64)[:, None]
+    counts = r.sum(axis=0)
+    if not (counts > 0).all():
+        raise InputError(
+            f"component {int(np.argmin(counts))} has no samples; start from fewer components."
+        )
+    means = (r.T @ x) / counts[:, None]
+    residuals = [x - mean for mean in means]
+    scatter = np.stack([(r[:, k, None] * d).T @ d for k, d in enumerate(residuals)])
+    moments = Moments(0.0, counts.sum(), counts, np.zeros_like(means), scatter, means)
+    return update(moments, None, variance_prior=variance_prior, covariance_type=covariance_type)
+
+
+def update(
+    moments: Moments,
+    previous: Mixture | None,
+    *,
+    variance_prior: VariancePrior | None = None,
+    covariance_type: str = "full",
+) -> Mixture:
+    """The M-step from moments; a component without samples keeps its place, at weight zero."""
+    means, scatter = moments.centred()
+    c = means.shape[1]
+    counts = moments.counts
+    alive = counts > 1e-12 * moments.total
+    if scatter.ndim == 2:
+        scatter = scatter[:, :, None] * np.eye(c)
+    weight = counts
+    if variance_prior is not None:
+        scatter = scatter + variance_prior.scale(c)
+        weight = counts + variance_prior.strength
+    if alive.all() or variance_prior is not None:
+        old = None if previous is None else previous.covariances
+        covariances = models.maximise(scatter, weight, covariance_type, old)
+    else:
+        if not alive.any() or previous is None:
+            raise InputError("no component has any samples; check the start and the weights.")
+        old = previous.covariances
+        covariances = old.copy()
+        covariances[alive] = models.maximise(
+            scatter[alive], weight[alive], covariance_type, old[alive]
+        )
+    return Mixture(counts / counts.sum(), means, covariances)
+
+
+def fit(
+    samples: np.ndarray,
+    start: Mixture,
+    *,
+    sample_weight: np.ndarray | None = None,
+    log_prior: np.ndarray | None = None,
+    variance_prior: VariancePrior | None = None,
+    covariance_type: str = "full",
+    blur: float = 0.0,
+    max_iter: int = 500,
+    tol: float = 1e-6,
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> Fit:
+    """Fit a mixture by expectation maximisation.
+
+    Parameters
+    ----------
+    samples : (N, C) array-like
+        Image units, one row per voxel or histogram bin. float32 stays float32; sums are
+        float64. NaN is missing: what is there counts, with the exact marginal likelihood.
+    start : Mixture
+        See :mod:`gmmseg.mixture.start`.
+    sample_weight : (N,) array-like, optional
+        How many voxels each row stands for; zero or more, and any real number.
+    log_prior : (N, K) array-like, optional
+        Per-sample log prior in nats, in place of the log weights. The weights returned are
+        then mean responsibilities, and play no part in the objective.
+    variance_prior : VariancePrior, optional
+    covariance_type : str
+        See :func:`gmmseg.mixture.covariance.model_name`.
+    blur : float
+        Variance added to each sample, image units squared; see
+        :func:`gmmseg.mixture.moments.terms_of`.
+    max_iter : int
+    tol : float
+        Stop when an iteration gains less than this, in nats per voxel.
+    on_iteration : callable, optional
+        Called with the iteration number and the objective.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If samples, weights and start do not fit each other, hold infinite values, or a
+        covariance becomes singular and there is no prior to hold it.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> truth = Mixture([0.3, 0.7], [[20.0], [60.0]], [[[25.0]], [[49.0]]])
+    >>> samples, _ = truth.sample(5000, rng)
+    >>> start = Mixture([0.5, 0.5], [[10.0], [90.0]], [[[400.0]], [[400.0]]])
+    >>> result = fit(samples, start)
+    >>> result.mixture.means.ravel().round(0), result.converged
+    (array([20., 60.]), True)
+    """
+    samples, sample_weight, log_prior = _checked(samples, start, sample_weight, log_prior)
+    step = _stepper(samples, sample_weight, log_prior)
+    return iterate(
+        step,
+        start,
+        variance_prior=variance_prior,
+        covariance_type=covariance_type,
+        blur=blur,
+        max_iter=max_iter,
+        tol=tol,
+        on_iteration=on_iteration,
+        weights_matter=log_prior is None,
+    )
+
+
+def iterate(
+    step: Callable[[Mixture, Terms], Moments],
+    start: Mixture,
+    *,
+    variance_prior: VariancePrior | None = None,
+    covariance_type: str = "full",
+    blur: float = 0.0,
+    max_iter: int = 500,
+    tol: float = 1e-6,
+    on_iteration: Callable[[int, float], None] | None = None,
+    weights_matter: bool = True,
+) -> Fit:
+    """The loop of EM around any E-step that returns moments (samples, bins, streams)."""
+    diagonal = models.is_axis_aligned(covariance_type)
+    mixture, objective, converged = _conforming(start, covariance_type), [], False
+    while True:
+        try:
+            terms = terms_of(mixture, blur=blur, diagonal=diagonal)
+        except np.linalg.LinAlgError:
+            raise InputError(_singular(mixture)) from None
+        if _collapsed(mixture, terms):
+            raise InputError(_singular(mixture))
+        moments = step(mixture, terms)
+        value = moments.log_likelihood
+        if variance_prior is not None:
+            value += variance_prior.log_density(terms)
+        objective.append(value / moments.total)
+        n_iter = len(objective) - 1
+        if on_iteration is not None and n_iter:
+            on_iteration(n_iter, objective[-1])
+        if n_iter and objective[-1] - objective[-2] < tol:
+            converged = True
+            break
+        if n_iter >= max_iter:
+            break
+        mixture = update(
+            moments,
+            mixture,
+            variance_prior=variance_prior,
+            covariance_type=covariance_type,
+        )
+    empty = tuple(np.flatnonzero(mixture.weights <= 1e-12).tolist()) if weights_matter else ()
+    return Fit(mixture, np.array(objective), converged, n_iter, empty)
+
+
+def _stepper(
+    samples: np.ndarray, sample_weight: np.ndarray | None, log_prior: np.ndarray | None
+) -> Callable[[Mixture, Terms], Moments]:
+    if missing.any_missing(samples):
+        patterns = missing.Patterns(samples, sample_weight, log_prior)
+        return lambda mixture, terms: patterns.e_step(mixture, terms)
+    return lambda mixture, terms: e_step(
+        samples, terms, sample_weight=sample_weight, log_prior=log_prior
+    )
+
+
+def _checked(
+    samples: np.ndarray,
+    mixture: Mixture,
+    sample_weight: np.ndarray | None,
+    log_prior: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Samples, weights and prior as arrays that fit the mixture, or an InputError."""
+    samples = as_samples(samples, mixture.n_channels)
+    if not len(samples):
+        raise InputError("samples are empty; at least one row is needed.")
+    if np.isinf(samples.sum(dtype=np.float64)) and np.isinf(samples).any():
+        raise InputError("samples hold infinite values; set them to NaN to have them missing.")
+    if sample_weight is not None:
+        sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+        if sample_weight.shape != (len(samples),):
+            raise InputError(
+                f"sample_weight must have shape ({len(samples)},), one for each sample; "
+                f"got {sample_weight.shape}."
+            )
+        if not np.isfinite(sample_weight).all() or (sample_weight < 0).any():
+            raise InputError("sample_weight must be finite and not negative.")
+        if not sample_weight.sum() > 0:
+            raise InputError("sample_weight sums to zero; at least one sample must count.")
+    if log_prior is not None:
+        log_prior = np.asarray(log_prior)
+        if log_prior.dtype not in (np.float32, np.float64):
+            log_prior = log_prior.astype(np.float64)
+        if log_prior.shape != (len(samples), mixture.n_components):
+            raise InputError(
+                f"log_prior must have shape {(len(samples), mixture.n_components)}; "
+                f"got {log_prior.shape}."
+            )
+    return samples, sample_weight, log_prior
+
+
+def _conforming(start: Mixture, covariance_type: str) -> Mixture:
+    """The start brought into the model, so that the first step cannot lower the objective."""
+    if models.model_name(covariance_type) == "VVV":
+        return start
+    on = np.maximum(start.weights, 1e-12)
+    covariances = models.maximise(start.covariances * on[:, None, None], on, covariance_type)
+    return Mixture(start.weights, start.means, covariances)
+
+
+def _collapsed(mixture: Mixture, terms: Terms) -> bool:
+    """Whether a component is 1e12 times narrower than the data: a point, up to rounding."""
+    centre = mixture.weights @ mixture.means
+    spread = np.diagonal(mixture.covariances, axis1=1, axis2=2) + (mixture.means - centre) ** 2
+    return bool((np.abs(terms.roots) * np.sqrt(mixture.weights @ spread)).max() > 1e12)
+
+
+def _singular(mixture: Mixture) -> str:
+    smallest = np.linalg.eigvalsh(mixture.covariances)[:, 0]
+    k = int(np.argmin(smallest))
+    return (
+        f"the covariance of component {k} is singular (smallest variance {smallest[k]:.3g}): it "
+        f"has collapsed onto too few distinct samples. Use fewer components, or give a "
+        f"variance_prior."
+    )
+
+
+def mean_log_likelihood(
+    samples: np.ndarray, mixture: Mixture, sample_weight: np.ndarray | None = None
+) -> float:
+    """Log likelihood in nats per voxel."""
+    _, evidence = posteriors(samples, mixture)
+    return float(np.average(evidence, weights=sample_weight))

@@ -1,0 +1,344 @@
+"""The E-step as sums: what one pass over the samples leaves behind for the M-step.
+
+Samples are taken in chunks whose number depends on their count alone, and chunk sums are
+added in order, so the result is the same to the last bit for any number of threads. A few
+channels go through one compiled pass; many go through matrix products, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TypeVar
+
+import numba
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from gmmseg.mixture import kernels
+from gmmseg.mixture.model import LOG_2PI, Mixture, whitening
+
+FUSED_CHANNELS = 8  # above, matrix products are faster than the compiled pass
+T = TypeVar("T")
+_NONE_1 = np.empty(0)
+_NONE_2 = np.empty((0, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What the E-step needs to know of each component.
+
+    Attributes
+    ----------
+    means : (K, C) ndarray
+    roots : (K, C, C) ndarray or, for diagonal covariances, (K, C)
+        Lower triangular whitening matrices, or reciprocal standard deviations.
+    constants : (K,) ndarray
+        Log density at the mean.
+    log_weights : (K,) ndarray
+    blur : float
+        Variance by which samples are spread out; see :func:`terms_of`.
+    """
+
+    means: np.ndarray
+    roots: np.ndarray
+    constants: np.ndarray
+    log_weights: np.ndarray
+    blur: float = 0.0
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether every covariance is diagonal, and roots are vectors."""
+        return self.roots.ndim == 2
+
+    def full_roots(self) -> np.ndarray:
+        """Roots as (K, C, C) matrices."""
+        if not self.diagonal:
+            return self.roots
+        out = np.zeros((*self.roots.shape, self.roots.shape[1]))
+        index = np.arange(self.roots.shape[1])
+        out[:, index, index] = self.roots
+        return out
+
+
+def terms_of(mixture: Mixture, *, blur: float = 0.0, diagonal: bool = False) -> Terms:
+    r"""Prepare a mixture for the E-step.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    blur : float
+        Variance by which each sample is spread out, image units squared: log densities
+        become their expectation under that noise,
+        :math:`\log N(x; \mu, \Sigma) - \tfrac12 b\,\mathrm{tr}\,\Sigma^{-1}`.
+    diagonal : bool
+        All covariances are known to be diagonal.
+    """
+    if diagonal:
+        variances = np.diagonal(mixture.covariances, axis1=1, axis2=2)
+        if not (variances > 0).all():
+            raise np.linalg.LinAlgError("a variance is not positive")
+        roots = 1 / np.sqrt(variances)
+        log_dets = np.log(roots).sum(axis=1)
+        blurred = np.square(roots).sum(axis=1)
+    else:
+        roots, log_dets = whitening(mixture.covariances)
+        blurred = np.square(roots).sum(axis=(1, 2))
+    constants = log_dets - 0.5 * mixture.n_channels * LOG_2PI - 0.5 * blur * blurred
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(mixture.weights)
+    return Terms(mixture.means, roots, constants, log_weights, blur)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Sums over samples; moments of different samples under the same terms add up.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        Sum of log evidence times sample weight, nats.
+    total : float
+        Sum of sample weights.
+    counts : (K,) ndarray
+        Sums of responsibilities.
+    sums : (K, C) ndarray
+        Of residuals from ``reference``, weighted with responsibilities.
+    scatter : (K, C, C) ndarray, or (K, C) for its diagonal alone
+        Of the same residuals.
+    reference : (K, C) ndarray
+    """
+
+    log_likelihood: float
+    total: float
+    counts: np.ndarray
+    sums: np.ndarray
+    scatter: np.ndarray
+    reference: np.ndarray
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.log_likelihood + other.log_likelihood,
+            self.total + other.total,
+            self.counts + other.counts,
+            self.sums + other.sums,
+            self.scatter + other.scatter,
+            self.reference,
+        )
+
+    def blurred(self, blur: float) -> Moments:
+        """The moments of samples spread out by a variance ``blur``."""
+        extra = blur * self.counts[:, None]
+        if self.scatter.ndim == 3:
+            extra = extra[:, :, None] * np.eye(self.scatter.shape[1])
+        return replace(self, scatter=self.scatter + extra)
+
+    def centred(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means (K, C), and scatter about them in the shape of ``scatter``.
+
+        A component without responsibilities keeps its reference mean and has no scatter.
+        """
+        alive = self.counts > 0
+        shift = np.divide(
+            self.sums,
+            self.counts[:, None],
+            out=np.zeros_like(self.sums),
+            where=alive[:, None],
+        )
+        if self.scatter.ndim == 2:
+            scatter = np.maximum(self.scatter - shift * self.sums, 0.0)
+        else:
+            scatter = self.scatter - shift[:, :, None] * self.sums[:, None, :]
+            scatter = 0.5 * (scatter + scatter.transpose(0, 2, 1))
+        return self.reference + shift, scatter
+
+
+def e_step(
+    samples: np.ndarray,
+    terms: Terms,
+    *,
+    sample_weight: np.ndarray | None = None,
+    log_prior: np.ndarray | None = None,
+) -> Moments:
+    """One pass over all samples: responsibilities, and their moments.
+
+    Parameters
+    ----------
+    samples : (N, C) float32 or float64 ndarray
+    terms : Terms
+    sample_weight : (N,) ndarray, optional
+    log_prior : (N, K) ndarray, optional
+        Takes the place of the log weights.
+
+    Returns
+    -------
+    Moments
+        With the diagonal of the scatter alone if the terms are diagonal and the channels
+        many.
+    """
+    work = _Work(samples, terms, sample_weight, log_prior)
+    parts = _in_order(work.moments, work.chunks, blas=not work.fused)
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total.blurred(terms.blur) if terms.blur else total
+
+
+def responsibilities(
+    samples: np.ndarray, terms: Terms, *, log_prior: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Posteriors (N, K) and log evidence (N,) of all samples, float64."""
+    work = _Work(samples, terms, None, log_prior)
+    posterior = np.empty((len(samples), len(terms.means)))
+    evidence = np.empty(len(samples))
+    for _ in _in_order(
+        lambda chunk: work.posteriors(chunk, posterior, evidence),
+        work.chunks,
+        blas=not work.fused,
+    ):
+        pass
+    return posterior, evidence
+
+
+class _Work:
+    """Samples and terms made ready for a chunk at a time."""
+
+    def __init__(
+        self,
+        samples: np.ndarray,
+        terms: Terms,
+        sample_weight: np.ndarray | None,
+        log_prior: np.ndarray | None,
+    ) -> None:
+        n, c = samples.shape
+        k = len(terms.means)
+        self.samples, self.terms = samples, terms
+        self.weight = _NONE_1 if sample_weight is None else sample_weight
+        self.log_prior = _NONE_2 if log_prior is None else log_prior
+        self.fused = c <= FUSED_CHANNELS
+        self.constants = terms.constants.copy()
+        if log_prior is None:
+            self.constants += terms.log_weights
+        # A common origin keeps squares small; any fixed point serves.
+        self.centre = np.average(terms.means, axis=0)
+        self.means = terms.means - self.centre
+        if self.fused:
+            self.roots = np.ascontiguousarray(terms.full_roots())
+            rows = max(16 * kernels.TILE, -(-n // 64))
+        else:
+            self.roots = terms.roots
+            rows = max(256, min(4096, 2**20 // max(k, 2 * c)))
+        self.chunks = [(a, min(a + rows, n)) for a in range(0, max(n, 1), rows)]
+
+    def moments(self, chunk: tuple[int, int]) -> Moments:
+        k, c = self.means.shape
+        first, last = chunk
+        weight = self.weight[first:last] if self.weight.size else None
+        total = float(weight.sum()) if weight is not None else float(last - first)
+        if not self.fused:
+            return self._moments_by_products(chunk, weight, total)
+        counts, sums, scatter = np.zeros(k), np.zeros((k, c)), np.zeros((k, c, c))
+        log_likelihood = kernels.e_pass(
+            self.samples, first, last, self.centre, self.means, self.roots, self.constants,
+            self.weight, self.log_prior, _NONE_2, _NONE_1, counts, sums, scatter,
+        )  # fmt: skip
+        scatter += np.tril(scatter, -1).transpose(0, 2, 1)
+        return Moments(log_likelihood, total, counts, sums, scatter, self.terms.means)
+
+    def posteriors(
+        self, chunk: tuple[int, int], posterior: np.ndarray, evidence: np.ndarray
+    ) -> None:
+        first, last = chunk
+        if self.fused:
+            empty = np.empty((0, 0, 0))
+            kernels.e_pass(
+                self.samples, first, last, self.centre, self.means, self.roots, self.constants,
+                _NONE_1, self.log_prior, posterior, evidence, _NONE_1, _NONE_2, empty,
+            )  # fmt: skip
+            return
+        joint, _ = self._joint_by_products(first, last)
+        evidence[first:last] = kernels.softmax_rows(joint)
+        posterior[first:last] = joint
+
+    def _joint_by_products(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Log joint (n, K), and the centred rows (n, C) or [x^2, x] (n, 2C) it came from."""
+        x = self.samples[first:last] - self.centre
+        c = x.shape[1]
+        if self.roots.ndim == 2:
+            rows = np.empty((len(x), 2 * c))
+            np.square(x, out=rows[:, :c])
+            rows[:, c:] = x
+            precision = np.square(self.roots)
+            factors = np.hstack([-0.5 * precision, precision * self.means])
+            offset = -0.5 * (precision * np.square(self.means)).sum(axis=1)
+            joint = rows @ factors.T
+            joint += self.constants + offset
+        else:
+            rows = x.astype(np.float64, copy=False)
+            joint = np.empty((len(x), len(self.means)))
+            for k, root in enumerate(self.roots):
+                white = (rows - self.means[k]) @ root.T
+                np.einsum("nc,nc->n", white, white, out=joint[:, k])
+            joint *= -0.5
+            joint += self.constants
+        if self.log_prior.size:
+            joint += self.log_prior[first:last]
+        return joint, rows
+
+    def _moments_by_products(
+        self, chunk: tuple[int, int], weight: np.ndarray | None, total: float
+    ) -> Moments:
+        first, last = chunk
+        joint, rows = self._joint_by_products(first, last)
+        evidence = kernels.softmax_rows(joint)
+        if weight is None:
+            log_likelihood = float(evidence.sum())
+        else:
+            log_likelihood = float(evidence @ weight)
+            joint *= weight[:, None]
+        counts = joint.sum(axis=0)
+        k, c = self.means.shape
+        if self.roots.ndim == 2:
+            raw = joint.T @ rows
+            sums = raw[:, c:] - counts[:, None] * self.means
+            scatter = raw[:, :c] - self.means * (raw[:, c:] + sums)
+            return Moments(log_likelihood, total, counts, sums, scatter, self.terms.means)
+        sums, scatter = np.empty((k, c)), np.empty((k, c, c))
+        for j in range(k):
+            residual = rows - self.means[j]
+            weighted = joint[:, j, None] * residual
+            sums[j] = weighted.sum(axis=0)
+            scatter[j] = weighted.T @ residual
+        return Moments(log_likelihood, total, counts, sums, scatter, self.terms.means)
+
+
+def _in_order(
+    task: Callable[[tuple[int, int]], T], chunks: list[tuple[int, int]], *, blas: bool
+) -> Iterator[T]:
+    """Results of a task over chunks, in the order of chunks, on several threads."""
+    threads = min(numba.get_num_threads(), len(chunks))
+    if threads == 1 and not blas:
+        for chunk in chunks:
+            yield task(chunk)
+        return
+    with _one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[T]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(task, chunk))
+            if len(waiting) > 2 * threads:  # keeps few results in memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    return _controller().limit(limits=1, user_api="blas")

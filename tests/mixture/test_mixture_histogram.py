@@ -1,0 +1,131 @@
+"""Histograms of one channel: bins, fits on them, and cuts between components."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from gmmseg.checks import InputError
+from gmmseg.mixture import em, histogram, start
+from gmmseg.mixture.model import Mixture
+
+TRUTH = Mixture([0.2, 0.45, 0.35], [[30.0], [70.0], [110.0]], [[[64.0]], [[81.0]], [[49.0]]])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+def test_whole_numbers_get_a_bin_each(dtype):
+    image = np.array([[3, 5, 5], [9, 3, 3]], dtype=dtype)
+    centres, counts = histogram.weighted_bins(image, n_bins=2)
+    assert centres.ravel().tolist() == [3, 5, 9]
+    assert counts.tolist() == [3, 2, 1]
+    assert centres.dtype.kind == "i"
+
+
+def test_bins_hold_every_voxel_and_leave_nan_out():
+    values = np.append(np.random.default_rng(0).normal(size=1000), np.nan)
+    centres, counts = histogram.weighted_bins(values, n_bins=64)
+    assert counts.sum() == 1000
+    assert (counts > 0).all()
+    assert len(centres) <= 64
+
+
+def test_bins_of_an_integer_image_give_the_answer_of_its_voxels():
+    values = np.rint(TRUTH.sample(5000, np.random.default_rng(0))[0])
+    centres, counts = histogram.weighted_bins(values)
+    begin = start.quantile(values, 3)
+    options = {"variance_prior": em.VariancePrior(floor=1 / 12), "max_iter": 100}
+    by_bin = histogram.fit_histogram(counts, centres, start=begin, tol=1e-6, **options)
+    by_voxel = em.fit(values, begin, tol=1e-6, **options)
+    assert_allclose(by_bin.mixture.means, by_voxel.mixture.means, atol=1e-6)
+    assert_allclose(by_bin.mixture.covariances, by_voxel.mixture.covariances, atol=1e-6)
+
+
+def test_wide_bins_do_not_widen_the_components():
+    """One Gaussian, bins as wide as a deviation: Sheppard's correction takes w^2/12 off."""
+    values = np.random.default_rng(0).normal(50, 10, 200_000)
+    edges = np.arange(-10.0, 120.0, 10.0)
+    counts, _ = np.histogram(values, edges)
+    fit = histogram.fit_histogram(counts, n_components=1, edges=edges)
+    standard_error = 100 * np.sqrt(2 / len(values))
+    assert fit.mixture.covariances.item() == pytest.approx(100, abs=4 * standard_error)
+    plain = histogram.fit_histogram(counts, n_components=1, edges=edges, width=0)
+    assert plain.mixture.covariances.item() - 100 / 12 == pytest.approx(100, abs=1)  # the control
+
+
+def test_planted_tissues_are_found_in_order():
+    values, _ = TRUTH.sample(100_000, np.random.default_rng(1))
+    centres, counts = histogram.weighted_bins(values, n_bins=256)
+    mixture = histogram.fit_histogram(counts, centres, 3).mixture
+    assert_allclose(mixture.means, TRUTH.means, atol=0.4)
+    assert_allclose(mixture.weights, TRUTH.weights, atol=0.01)
+
+
+def test_the_objective_of_a_histogram_never_falls():
+    values, _ = TRUTH.sample(2000, np.random.default_rng(2))
+    centres, counts = histogram.weighted_bins(values, n_bins=40)
+    fit = histogram.fit_histogram(counts, centres, 3, tol=-np.inf, max_iter=200)
+    assert np.diff(fit.objective).min() >= -1e-11
+
+
+def test_all_cuts_are_found_and_none_too_many():
+    """Brute force: where the label changes on a fine grid."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        k = rng.integers(2, 6)
+        mixture = Mixture(
+            rng.dirichlet(np.ones(k)), rng.uniform(0, 100, (k, 1)),
+            rng.uniform(1, 400, (k, 1, 1)),
+        )  # fmt: skip
+        grid = np.linspace(-500, 600, 1_100_001)
+        label = histogram.classify(grid, mixture)
+        changes = grid[:-1][np.diff(label) != 0]
+        cuts = histogram.cuts(mixture)
+        inside = cuts[(cuts > -500) & (cuts < 600)]
+        assert len(inside) == len(changes)
+        assert_allclose(inside, changes, atol=0.002)
+
+
+def test_a_nested_component_is_cut_off_on_both_sides():
+    nested = Mixture([0.5, 0.5], [[0.0], [0.0]], [[[1.0]], [[9.0]]])
+    edge = np.sqrt(np.log(9) / (1 - 1 / 9))  # where both densities are equal
+    assert_allclose(histogram.cuts(nested), [-edge, edge], atol=1e-12)
+
+
+def test_equal_components_have_no_cut():
+    same = Mixture([0.5, 0.5], [[1.0], [1.0]], [[[2.0]], [[2.0]]])
+    assert histogram.cuts(same).size == 0
+
+
+def test_labels_are_those_of_the_largest_posterior():
+    values = np.linspace(0, 150, 500)
+    posterior = histogram.posteriors(values, TRUTH)
+    assert np.array_equal(histogram.classify(values, TRUTH), posterior.argmax(axis=-1))
+    assert histogram.classify([np.nan, 30.0], TRUTH).tolist() == [-1, 0]
+
+
+def test_quantiles_invert_the_distribution_function():
+    p = np.array([1e-9, 0.01, 0.2, 0.5, 0.99])
+    assert_allclose(histogram.cdf(histogram.quantile_function(p, TRUTH), TRUTH), p, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"counts": [1, 2], "centres": [1, 2, 3], "n_components": 1}, "equally long"),
+        ({"counts": [1, -2], "centres": [1, 2], "n_components": 1}, "not negative"),
+        ({"counts": [0, 0], "centres": [1, 2], "n_components": 1}, "not all zero"),
+        ({"counts": [1, 2], "centres": [2, 1], "n_components": 1}, "rise"),
+        ({"counts": [1, 2], "centres": [1, 2]}, "n_components or start"),
+        ({"counts": [1, 2], "n_components": 1}, "either centres or edges"),
+        ({"counts": [1, 2], "centres": [1, 2], "n_components": 3}, "distinct"),
+        ({"counts": [1, 2], "edges": [0, 1, 5], "n_components": 1}, "equally spaced"),
+    ],
+)
+def test_histograms_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        histogram.fit_histogram(**arguments)
+
+
+@pytest.mark.parametrize("values", [[], [np.nan, np.nan], [np.inf, 1.0], ["a"]])
+def test_images_without_numbers_are_refused(values):
+    with pytest.raises(InputError, match="samples"):
+        histogram.weighted_bins(values)
