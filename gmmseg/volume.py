@@ -226,7 +226,8 @@ def to_image(array: np.ndarray, like: Volume, *, dtype: DTypeLike) -> nib.Nifti1
     dtype : dtype
         What is stored; never scaled.
     """
-    header = nib.Nifti1Header()
+    kind = nib.Nifti2Image if isinstance(like.header, nib.Nifti2Header) else nib.Nifti1Image
+    header = kind.header_class()
     if isinstance(like.header, nib.Nifti1Header):
         for field in _GEOMETRY:
             header[field] = like.header[field]
@@ -239,7 +240,7 @@ def to_image(array: np.ndarray, like: Volume, *, dtype: DTypeLike) -> nib.Nifti1
         if not np.allclose(header.get_qform(), like.affine, atol=1e-3):
             header["qform_code"] = 0  # a sheared grid has no qform
     header.set_data_dtype(dtype)
-    return nib.Nifti1Image(np.asarray(array, dtype=dtype), like.affine, header)
+    return kind(np.asarray(array, dtype=dtype), like.affine, header)
 
 
 def save(image: nib.Nifti1Image, path: str | os.PathLike[str]) -> Path:
@@ -280,7 +281,8 @@ def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     if path.stat().st_size == 0:
         raise InputError(f"{label} is an empty file.")
     try:
-        with LoggingOutputSuppressor():  # header repairs are judged in _valid_affine
+        # Header repairs and overflows are judged in _valid_affine.
+        with LoggingOutputSuppressor(), np.errstate(all="ignore"):
             image = nib.load(path)
     except PermissionError as error:
         raise InputError(f"{label} cannot be opened: permission denied.") from error
@@ -357,7 +359,8 @@ def _one_volume(image: SpatialImage, volume: int | None, label: str) -> np.ndarr
     elif len(shape) > 3:
         index = (..., *np.unravel_index(chosen, shape[3:], order="F"))
     try:
-        return np.asanyarray(image.dataobj[index])
+        with np.errstate(all="ignore"):  # a scaling that overflows leaves missing voxels
+            return np.asanyarray(image.dataobj[index])
     except FileNotFoundError as error:
         raise InputError(_missing_part(label, error)) from error
     except Exception as error:  # zlib, gzip, h5py, OSError, ValueError, MemoryError, ...
