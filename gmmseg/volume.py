@@ -6,6 +6,8 @@ The only module that imports nibabel. Everything it hands on is a plain array wi
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.imageglobals import logger
 from nibabel.minc1 import Minc1Image
 from nibabel.spatialimages import SpatialImage
 
@@ -281,8 +283,7 @@ def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     if path.stat().st_size == 0:
         raise InputError(f"{label} is an empty file.")
     try:
-        # Header repairs and overflows are judged in _valid_affine.
-        with LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with _silence():
             image = nib.load(path)
     except PermissionError as error:
         raise InputError(f"{label} cannot be opened: permission denied.") from error
@@ -296,6 +297,20 @@ def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     if not isinstance(image, SpatialImage):
         raise InputError(f"{label} holds no voxels (it is a {type(image).__name__}).")
     return image, path, label
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep nibabel's remarks on header repairs and NumPy's on overflow to ourselves.
+
+    _valid_affine judges the headers, and what overflows is a missing voxel.
+    """
+    before, logger.disabled = logger.disabled, True
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _valid_affine(image: SpatialImage, label: str) -> np.ndarray:
@@ -359,7 +374,7 @@ def _one_volume(image: SpatialImage, volume: int | None, label: str) -> np.ndarr
     elif len(shape) > 3:
         index = (..., *np.unravel_index(chosen, shape[3:], order="F"))
     try:
-        with np.errstate(all="ignore"):  # a scaling that overflows leaves missing voxels
+        with _silence():
             return np.asanyarray(image.dataobj[index])
     except FileNotFoundError as error:
         raise InputError(_missing_part(label, error)) from error

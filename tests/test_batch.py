@@ -1,0 +1,230 @@
+"""One job: everything is written or nothing, and nothing that was there is lost."""
+
+import json
+from pathlib import Path
+
+import fake
+import nibabel as nib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from gmmseg import report, staging
+from gmmseg.batch import Job, run_job
+from gmmseg.checks import InputError
+
+
+@pytest.fixture
+def scan(tmp_path, rng):
+    """A scan with a BIDS name, on the grid of the fake segmentation."""
+    path = tmp_path / "in" / "sub-01_T1w.nii.gz"
+    path.parent.mkdir()
+    data = rng.normal(100, 10, fake.ball().shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, fake.AFFINE), path)
+    return path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the workflow was called with; it answers with the fake segmentation."""
+    calls = []
+
+    def segment_brain(image, mask=None, settings=None, *, volume_index=None, progress=None):
+        calls.append((image, mask, settings))
+        if progress is not None:
+            progress("fit", 0.5)
+        return fake.segmentation(image, settings)
+
+    fake.install_workflow(monkeypatch, segment_brain)
+    # The picture has its own tests and takes half a second.
+    monkeypatch.setattr(report, "draw", lambda *_, **__: Figure(figsize=(1, 1)))
+    return calls
+
+
+def files(folder):
+    """Content of every file below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_job_leaves_what_it_announces_and_nothing_else(scan, calls, tmp_path):
+    out = tmp_path / "deep" / "out"
+    done = run_job(Job(scan, out))
+    assert {path.name for path in done.written} == set(files(out))
+    assert done.written[0] == out / "sub-01_dseg.nii.gz"
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_the_mask_and_the_settings_reach_the_workflow(scan, calls, tmp_path):
+    mask = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image((fake.ball() > 0).astype(np.uint8), fake.AFFINE), mask)
+    settings = {"mrf": 0.7, "bias_fwhm": 90.0, "bias": False, "stripped": True}
+    run_job(Job(scan, tmp_path / "out", mask, settings=settings))
+    image, given, effective = calls[0]
+    np.testing.assert_array_equal(given, fake.ball() > 0)
+    assert image.path == scan
+    assert effective == fake.Settings(**settings)
+
+
+def test_threads_are_limited_to_those_there_are(scan, calls, tmp_path):
+    import numba
+
+    before = numba.get_num_threads()
+    try:
+        run_job(Job(scan, tmp_path / "out", settings={"threads": 1}))
+        assert numba.get_num_threads() == 1
+        run_job(Job(scan, tmp_path / "more", settings={"threads": 10_000}))
+        assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, calls, tmp_path):
+    seen = []
+    run_job(Job(scan, tmp_path / "out"), progress=lambda *stage: seen.append(stage))
+    assert seen == [("fit", 0.5), ("writing", 1.0)]
+
+
+def test_the_command_in_the_record_repeats_the_job(scan, calls, tmp_path):
+    out = tmp_path / "out"
+    settings = {"mrf": 0.7, "bias": False, "stripped": False, "threads": 1}
+    run_job(Job(scan, out, labels="fsl", settings=settings, overwrite=True))
+    record = json.loads((out / "sub-01_desc-provenance.json").read_text())
+    assert record["command"] == (
+        f"gmmseg brain {scan} -o {out} --labels fsl --mrf 0.7 --no-bias --whole-head "
+        f"--threads 1 --overwrite"
+    )
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, InputError, MemoryError])
+def test_a_job_that_fails_leaves_the_disk_as_it_was(scan, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error("no")
+
+    fake.install_workflow(monkeypatch, fail)
+    before = files(tmp_path)
+    with pytest.raises(error):
+        run_job(Job(scan, tmp_path / "deep" / "out"))
+    assert files(tmp_path) == before
+    assert not (tmp_path / "deep").exists()
+
+
+def fail_at(monkeypatch, module, name):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, name, fail)
+
+
+@pytest.mark.parametrize(("module", "name"), [(report, "save"), (nib, "save")])
+def test_a_full_disk_is_one_sentence_and_loses_nothing(
+    scan, calls, tmp_path, monkeypatch, module, name
+):
+    out = tmp_path / "out"
+    run_job(Job(scan, out))
+    before = files(tmp_path)
+    fail_at(monkeypatch, module, name)
+    with pytest.raises(InputError, match=r"Writing to .*out failed \(No space left on device\)"):
+        run_job(Job(scan, out, overwrite=True))
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_job_stopped_while_renaming_puts_the_old_files_back(
+    scan, calls, tmp_path, monkeypatch, error
+):
+    out = tmp_path / "out"
+    run_job(Job(scan, out))
+    (out / "sub-01_dseg.tsv").unlink()  # so that one file is new
+    before = files(tmp_path)
+    rename, seen = Path.replace, []
+
+    def stumble(self, target):
+        if Path(target).parent == out and self.parent.parent == out:
+            seen.append(target)
+            if len(seen) == 5:
+                raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stumble)
+    with pytest.raises((InputError, KeyboardInterrupt)):
+        run_job(Job(scan, out, labels="fsl", overwrite=True))
+    assert files(tmp_path) == before
+
+
+def test_existing_outputs_are_refused_before_the_scan_is_read(scan, calls, tmp_path):
+    out = tmp_path / "out"
+    run_job(Job(scan, out))
+    scan.write_bytes(b"no image any more")
+    with pytest.raises(InputError, match=r"sub-01_dseg.nii.gz exists already and 15 more"):
+        run_job(Job(scan, out))
+    assert len(calls) == 1
+
+
+def test_overwrite_replaces_outputs_and_keeps_other_files(scan, calls, tmp_path):
+    out = tmp_path / "out"
+    run_job(Job(scan, out))
+    (out / "notes.txt").write_text("mine")
+    run_job(Job(scan, out, labels="fsl", overwrite=True))
+    assert (out / "notes.txt").read_text() == "mine"
+    assert "1\tCerebrospinal Fluid" in (out / "sub-01_dseg.tsv").read_text()
+
+
+def test_an_input_is_never_overwritten(scan, calls, tmp_path):
+    corrected = scan.with_name("sub-01_desc-biascorr_T1w.nii.gz")
+    corrected.write_bytes(scan.read_bytes())
+    with pytest.raises(InputError, match="would overwrite an input"):
+        run_job(Job(corrected, scan.parent, overwrite=True))
+    mask = scan.with_name("sub-01_desc-brain_mask.nii.gz")
+    nib.save(nib.Nifti1Image((fake.ball() > 0).astype(np.uint8), fake.AFFINE), mask)
+    with pytest.raises(InputError, match="would overwrite an input"):
+        run_job(Job(scan, scan.parent, mask, overwrite=True))
+    assert calls == []
+
+
+def test_a_bad_mask_is_noticed_before_the_work_starts(scan, calls, tmp_path):
+    mask = tmp_path / "mask.nii"
+    moved = fake.AFFINE.copy()
+    moved[0, 3] += 4
+    nib.save(nib.Nifti1Image(np.ones(fake.ball().shape, np.uint8), moved), mask)
+    with pytest.raises(InputError, match=r"mask .*mask.nii is not on the image's grid.* 4 mm"):
+        run_job(Job(scan, tmp_path / "out", mask))
+    assert calls == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(scan, calls, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(InputError, match=r"output folder .* cannot be written"):
+            run_job(Job(scan, out))
+    assert calls == []
+
+
+def test_a_folder_is_described_once_and_only_for_bids_names(scan, calls, tmp_path):
+    out = tmp_path / "out"
+    plain = scan.with_name("t1.nii.gz")
+    plain.write_bytes(scan.read_bytes())
+    run_job(Job(plain, out))
+    description = out / "dataset_description.json"
+    assert not description.exists()
+    assert description in run_job(Job(scan, out)).written
+    description.write_text("{}")
+    assert description not in run_job(Job(scan, out, overwrite=True)).written
+    assert description.read_text() == "{}"
+
+
+def test_an_unknown_label_scheme_is_refused_first(tmp_path):
+    with pytest.raises(InputError, match="Unknown label scheme"):
+        run_job(Job(tmp_path / "nothing.nii", labels="itk"))
+
+
+def test_files_of_a_block_that_ends_well_are_moved_and_the_folder_kept(tmp_path):
+    targets = [tmp_path / "out" / "a", tmp_path / "out" / "b"]
+    with staging.staged(tmp_path / "out", targets) as stage:
+        (stage / "a").write_text("1")
+        (stage / "scratch").write_text("2")
+    assert files(tmp_path / "out") == {"a": b"1"}

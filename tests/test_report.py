@@ -1,0 +1,106 @@
+"""The picture: it shows what it says, in the right place and shape."""
+
+import dataclasses
+
+import fake
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from scipy.integrate import trapezoid
+
+from gmmseg import report, volume
+from gmmseg.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def result():
+    return fake.segmentation(warnings=("3 voxels were missing.",))
+
+
+@pytest.fixture(scope="module")
+def figure(result):
+    return report.draw(result, title="sub-01")
+
+
+def texts(figure):
+    return [text.get_text() for ax in [figure, *figure.axes] for text in ax.texts]
+
+
+def test_the_picture_is_a_legible_png(figure, tmp_path):
+    report.save(figure, tmp_path / "qc.png")
+    pixels = imread(tmp_path / "qc.png")
+    assert pixels.shape[1] == 1600
+    assert pixels[..., :3].std() > 0.1  # neither blank nor black
+
+
+def test_the_picture_has_three_orientations_labels_bias_and_histogram(figure):
+    pictures = [ax for ax in figure.axes if ax.images]
+    assert len(pictures) == 3 * report.N_SLICES + 6
+    titles = {ax.get_title() for ax in figure.axes}
+    assert {"labels", "histogram of the brain and fitted classes"} <= titles
+    assert any("bias field" in title for title in titles)
+
+
+def test_the_picture_is_titled_and_carries_warnings_and_volumes(figure, result):
+    shown = "\n".join(texts(figure))
+    assert "sub-01" in shown
+    assert "3 voxels were missing." in shown
+    assert f"{result.volumes_ml()[0].from_labels:.1f}" in shown
+
+
+def test_voxels_are_drawn_with_their_true_shape(result, figure):
+    """1 x 3 x 2 mm voxels: a slice of n x m voxels is drawn as large as n x m voxels are."""
+    turned = volume.to_canonical(result.volume)
+    spacing = volume.voxel_sizes(turned.affine)
+    for ax, axis in zip(figure.axes[:: report.N_SLICES], range(3), strict=False):
+        across = np.delete(spacing, axis)
+        left, right, bottom, top = ax.images[0].get_extent()
+        rows, columns = ax.images[0].get_array().shape
+        np.testing.assert_allclose([(right - left) / columns, (top - bottom) / rows], across)
+        assert ax.get_aspect() == 1
+
+
+def test_slices_are_where_they_say(figure, result):
+    """The x = ... of the first row lies inside the brain, rising from the left of the patient."""
+    said = [float(text.split("=")[1].split()[0]) for text in texts(figure) if text[:3] == "x ="]
+    points = (np.argwhere(result.mask) @ fake.AFFINE[:3, :3].T + fake.AFFINE[:3, 3])[:, 0]
+    assert len(said) == report.N_SLICES
+    assert said == sorted(said)
+    assert points.min() <= said[0] < said[-1] <= points.max()
+
+
+def test_class_densities_integrate_to_one_and_leave_out_the_head(result):
+    grid = np.linspace(-100, 250, 20001)
+    curves = report.class_densities(result, grid)
+    assert list(curves) == ["GM", "WM", "CSF"]
+    assert trapezoid(sum(curves.values()), grid) == pytest.approx(1, abs=1e-6)
+    share = np.count_nonzero(result.labels == 1) / np.count_nonzero(result.mask)
+    assert trapezoid(curves["GM"], grid) == pytest.approx(share, abs=1e-6)
+
+
+def test_mixed_classes_come_after_the_tissues_and_several_gaussians_add_up(result):
+    mixed = dataclasses.replace(result, component_names=("GM/WM", "WM", "CSF", "WM"))
+    curves = report.class_densities(mixed, np.array([10.0]))
+    assert list(curves) == ["WM", "CSF", "GM/WM"]
+    # WM is now the second and the fourth Gaussian, of mean 10 and standard deviation 4.
+    weight = mixed.mixture.weights[3]
+    assert curves["WM"][0] == pytest.approx(weight / np.sqrt(2 * np.pi * 16), rel=1e-6)
+
+
+def test_drawing_makes_no_global_state(figure):
+    from matplotlib import _pylab_helpers
+
+    assert _pylab_helpers.Gcf.figs == {}
+
+
+@pytest.mark.parametrize("shape", [(40, 24, 3), (40, 24, 300)])
+def test_odd_grids_can_be_drawn(shape):
+    rng = np.random.default_rng(1)
+    scan = Volume(rng.normal(50, 10, shape).astype(np.float32), fake.AFFINE)
+    report.draw(fake.segmentation(scan))
+
+
+def test_missing_voxels_do_not_spoil_the_picture(result):
+    holes = result.corrected.copy()
+    holes[result.mask] = np.where(np.arange(result.mask.sum()) % 7 == 0, np.nan, 50.0)
+    report.draw(dataclasses.replace(result, corrected=holes))
