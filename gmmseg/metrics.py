@@ -34,7 +34,7 @@ def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
     if predicted.shape != truth.shape:
         raise InputError(f"predicted has shape {predicted.shape} and truth {truth.shape}.")
     total = np.count_nonzero(predicted) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(predicted & truth) / total if total else float("nan")
+    return float(2 * np.count_nonzero(predicted & truth) / total) if total else float("nan")
 
 
 def dice_per_label(predicted: np.ndarray, truth: np.ndarray) -> dict[int, float]:

@@ -1,13 +1,12 @@
 """Images on disk and in memory: reading, orientation, grids, writing.
 
-The only module that imports nibabel. Everything it hands on is a plain array with a RAS+ mm affine.
+With :mod:`gmmseg.imagefile` the only module that imports nibabel. What it hands on are plain arrays
+with a RAS+ mm affine.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
-from nibabel.imageglobals import logger
-from nibabel.minc1 import Minc1Image
-from nibabel.spatialimages import SpatialImage
 
+from gmmseg import imagefile
 from gmmseg.checks import InputError
 
 if TYPE_CHECKING:
@@ -90,9 +87,8 @@ def read(source: Any, *, volume: int | None = None, name: str = "image") -> Volu
     """
     if isinstance(source, Volume):
         return source
-    image, path, label = _open(source, name)
-    affine = _valid_affine(image, label)
-    data = _finite_float32(_one_volume(image, volume, label))
+    stored, affine, header, path, label = imagefile.load(source, volume=volume, name=name)
+    data = _finite_float32(stored)
     n_missing = int(np.count_nonzero(np.isnan(data)))
     if n_missing == data.size:
         raise InputError(f"{label} has no finite voxel: every one is NaN or infinite.")
@@ -101,7 +97,7 @@ def read(source: Any, *, volume: int | None = None, name: str = "image") -> Volu
         raise InputError(
             f"{label} is empty: every voxel has the value {low:g}. Check that this is the scan."
         )
-    return Volume(data, affine, image.header, path, n_missing)
+    return Volume(data, affine, header, path, n_missing)
 
 
 def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:
@@ -133,10 +129,8 @@ def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:
                 f"{label} has shape {source.shape} and the image {like.shape}; they must agree."
             )
     else:
-        image, path, label = _open(source, name)
-        data = _one_volume(image, None, label)
-        grid = Volume(data, _valid_affine(image, label), image.header, path)
-        check_same_grid(like, grid, name=label)
+        data, affine, _, _, label = imagefile.load(source, name=name)
+        check_same_grid(like, Volume(data, affine), name=label)
     if data.dtype.kind == "c" or not np.isfinite(data).all():
         raise InputError(f"{label} holds voxels that are not finite numbers; it must be 0 or 1.")
     fractions = data.dtype.kind == "f" and bool((data != np.rint(data)).any())
@@ -159,9 +153,10 @@ def check_same_grid(
     shift = np.sqrt((offsets[:, :3] ** 2).sum(axis=1)).max()  # mm, at the worst corner
     if size == other_size and shift <= atol:
         return
+    found, expected = imagefile.times(other_size), imagefile.times(size)
     raise InputError(
-        f"{name} is not on the image's grid: it has size {_times(other_size)} and the image "
-        f"{_times(size)}; corner voxels lie up to {shift:.3g} mm apart (allowed {atol:g} mm). "
+        f"{name} is not on the image's grid: it has size {found} and the image {expected}; "
+        f"corner voxels lie up to {shift:.3g} mm apart (allowed {atol:g} mm). "
         f"Resample it to the image first, with nearest-neighbour interpolation."
     )
 
@@ -262,128 +257,6 @@ def save(image: nib.Nifti1Image, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
-    """The image with its header checked, its path, and what to call it in messages."""
-    if not isinstance(source, (str, os.PathLike)):
-        if not isinstance(source, SpatialImage):
-            raise InputError(
-                f"The {name} must be a path or a nibabel image, not {type(source).__name__}."
-            )
-        return source, None, f"The {name}"
-    path = Path(source)
-    label = f"The {name} {path}"
-    if not path.exists():
-        raise InputError(f"{label} does not exist.")
-    if path.is_dir():
-        raise InputError(f"{label} is a folder; give one image file.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{label} is an empty file.")
-    try:
-        with _silence():
-            image = nib.load(path)
-    except PermissionError as error:
-        raise InputError(f"{label} cannot be opened: permission denied.") from error
-    except FileNotFoundError as error:
-        raise InputError(_missing_part(label, error)) from error
-    except Exception as error:  # each format of nibabel raises its own kinds
-        raise InputError(
-            f"{label} is not an image that can be read, or is damaged ({_first_line(error)}). "
-            f"NIfTI, MGH, MINC, Analyze and PAR/REC files are; convert others to NIfTI first."
-        ) from error
-    if not isinstance(image, SpatialImage):
-        raise InputError(f"{label} holds no voxels (it is a {type(image).__name__}).")
-    return image, path, label
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep nibabel's remarks on header repairs and NumPy's on overflow to ourselves.
-
-    _valid_affine judges the headers, and what overflows is a missing voxel.
-    """
-    before, logger.disabled = logger.disabled, True
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        logger.disabled = before
-
-
-def _valid_affine(image: SpatialImage, label: str) -> np.ndarray:
-    """The affine, once voxel sizes are known to be positive and axes independent."""
-    sizes = np.asarray(_header_zooms(image), dtype=np.float64)
-    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-        shown = " x ".join(f"{size:g}" for size in sizes)
-        raise InputError(
-            f"{label} has voxel size {shown} mm in its header; all must be positive. "
-            f"Correct the header first."
-        )
-    affine = None if image.affine is None else np.array(image.affine, dtype=np.float64)
-    if affine is None or not np.isfinite(affine).all():
-        raise InputError(f"{label} has an affine that is not finite; correct the header first.")
-    edges = voxel_sizes(affine)
-    if not (edges > 0).all() or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-4:
-        raise InputError(
-            f"{label} has a singular affine (voxel edges {', '.join(f'{e:g}' for e in edges)} mm): "
-            f"its axes do not span space. Correct the header first."
-        )
-    return affine
-
-
-def _header_zooms(image: SpatialImage) -> tuple[float, ...]:
-    """Voxel sizes as they stand in the file: nibabel repairs bad ones silently on loading."""
-    if not isinstance(image.header, nib.AnalyzeHeader):  # NIfTI headers are its subclasses
-        return image.header.get_zooms()[:3]
-    holder = image.file_map.get("header", image.file_map["image"])
-    if holder.filename is None:
-        return image.header.get_zooms()[:3]
-    with nib.openers.ImageOpener(holder.filename) as file:
-        raw = type(image.header).from_fileobj(file, check=False)
-    return tuple(map(float, raw["pixdim"][1:4]))
-
-
-def _one_volume(image: SpatialImage, volume: int | None, label: str) -> np.ndarray:
-    """The (X, Y, Z) voxels of a 3-D image, or of one volume of a 4-D one."""
-    kind = np.dtype(image.get_data_dtype())
-    if kind.kind == "c":
-        raise InputError(f"{label} is complex ({kind}); give its magnitude.")
-    if kind.fields is not None or kind.kind not in "buif":
-        raise InputError(f"{label} holds colours or records ({kind}), not intensities.")
-    shape = image.shape
-    time_first = isinstance(image, Minc1Image) and len(shape) == 4
-    if len(shape) < 3 or 0 in shape:
-        raise InputError(f"{label} has size {_times(shape)}; it must have three dimensions.")
-    count = shape[0] if time_first else int(np.prod(shape[3:], dtype=np.int64))
-    if volume is None and count > 1:
-        raise InputError(
-            f"{label} holds {count} volumes (size {_times(shape)}); segment one of them: "
-            f"--volume N, with N from 0 to {count - 1}."
-        )
-    chosen = volume or 0
-    if not 0 <= chosen < count:
-        raise InputError(
-            f"{label} has no volume {chosen}: it holds {count}, counted from 0 to {count - 1}."
-        )
-    index: Any = ...
-    if time_first:
-        index = (chosen,)
-    elif len(shape) > 3:
-        index = (..., *np.unravel_index(chosen, shape[3:], order="F"))
-    try:
-        with _silence():
-            return np.asanyarray(image.dataobj[index])
-    except FileNotFoundError as error:
-        raise InputError(_missing_part(label, error)) from error
-    except Exception as error:  # zlib, gzip, h5py, OSError, ValueError, MemoryError, ...
-        raise InputError(
-            f"{label} is truncated or damaged: its voxels cannot be read ({_first_line(error)})."
-        ) from error
-
-
 def _finite_float32(data: np.ndarray) -> np.ndarray:
     """Fresh float32 copy with infinite voxels set to NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -391,12 +264,3 @@ def _finite_float32(data: np.ndarray) -> np.ndarray:
     if not np.isfinite(data).all():
         data[np.isinf(data)] = np.nan
     return data
-
-
-def _missing_part(label: str, error: FileNotFoundError) -> str:
-    part = f" ({error.filename})" if error.filename else ""
-    return f"{label} is incomplete: the file that belongs to it{part} does not exist."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

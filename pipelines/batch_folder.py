@@ -11,7 +11,8 @@ IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".mnc", ".img")
 def main(folder: str, out: str = "derivatives/gmmseg") -> int:
     """Write the derivatives of every scan, then list those that failed; returns the exit code."""
     found = sorted(path for path in Path(folder).rglob("*") if path.name.endswith(IMAGES))
-    scans = [path for path in found if Path(out).resolve() not in path.resolve().parents]
+    results = (Path(folder, "derivatives").resolve(), Path(out).resolve())
+    scans = [path for path in found if not set(results) & set(path.resolve().parents)]
     failures: dict[Path, Exception] = {}
     for number, scan in enumerate(scans, start=1):
         print(f"[{number}/{len(scans)}] {scan}", file=sys.stderr)
