@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,8 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         settings = BrainSettings(**job.settings)
         _use_threads(settings.threads)
         result = segment_brain(scan, mask, settings, progress=progress)
+        warnings = tuple(dict.fromkeys((*volume.remarks(scan), *result.warnings)))
+        result = replace(result, warnings=warnings)
         if progress is not None:
             progress("writing", 1.0)
         notes = provenance.record(

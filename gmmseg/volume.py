@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 GRID_TOLERANCE_MM = 0.05
 """How far corner voxels of two grids may lie apart; above header rounding, far below a voxel."""
 
+THICK_MM = 4.5
+"""Longest voxel edge without a remark; the cortex is 2 to 4 mm thick."""
+
 # NIfTI fields that say where the voxels are; everything else of the input's header stays behind.
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code"),
@@ -98,6 +101,34 @@ def read(source: Any, *, volume: int | None = None, name: str = "image") -> Volu
             f"{label} is empty: every voxel has the value {low:g}. Check that this is the scan."
         )
     return Volume(data, affine, header, path, n_missing)
+
+
+def remarks(volume: Volume) -> tuple[str, ...]:
+    """What is odd about a scan that can be used all the same, a sentence each.
+
+    >>> remarks(Volume(np.zeros((2, 2, 2)), np.eye(4), n_missing=3))
+    ('3 voxels are NaN or infinite; they are treated as missing.',)
+    """
+    found = []
+    if volume.n_missing:
+        found.append(f"{volume.n_missing} voxels are NaN or infinite; they are treated as missing.")
+    header = volume.header
+    if isinstance(header, nib.Nifti1Header):
+        unplaced = header["sform_code"] == 0 and header["qform_code"] == 0
+    else:
+        unplaced = isinstance(header, nib.AnalyzeHeader)
+    if unplaced:
+        axes = "".join(nib.aff2axcodes(volume.affine))
+        found.append(
+            f"The header does not say which way the axes point; they are taken as {axes}. "
+            f"Check left and right in the picture."
+        )
+    if (size := voxel_sizes(volume.affine).max()) > THICK_MM:
+        found.append(
+            f"Voxels of {size:.3g} mm are thick; most of the cortex will be mixed with its "
+            f"neighbours."
+        )
+    return tuple(found)
 
 
 def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:

@@ -82,6 +82,19 @@ def test_threads_are_limited_to_those_there_are(scan, calls, tmp_path):
         numba.set_num_threads(before)
 
 
+def test_what_is_odd_about_the_scan_joins_the_warnings_of_the_workflow(scan, calls, tmp_path):
+    image = nib.load(scan)
+    data = image.get_fdata(dtype=np.float32)
+    data[0, 0, :2] = np.nan
+    nib.save(nib.Nifti1Image(data, image.affine), scan)
+    done = run_job(Job(scan, tmp_path / "out"))
+    assert done.segmentation.warnings == (
+        "2 voxels are NaN or infinite; they are treated as missing.",
+    )
+    record = json.loads((tmp_path / "out" / "sub-01_desc-provenance.json").read_text())
+    assert record["warnings"] == list(done.segmentation.warnings)
+
+
 def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, calls, tmp_path):
     seen = []
     run_job(Job(scan, tmp_path / "out"), progress=lambda *stage: seen.append(stage))

@@ -7,6 +7,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.externals.netcdf import netcdf_file
 
 from gmmseg import volume
 from gmmseg.checks import InputError
@@ -78,6 +79,28 @@ def write_minc(path, data):
             bounds = root.create_dataset(f"image/0/image-{bound}", data=value)
             bounds.attrs["dimorder"] = np.bytes_("")
     return path
+
+
+def write_minc1(path, data):
+    """A MINC 1 file with axes z, y, x of 2 mm."""
+    names = ("zspace", "yspace", "xspace")
+    with netcdf_file(path, "w") as file:
+        for name, size in zip(names, data.shape, strict=True):
+            file.createDimension(name, size)
+            axis = file.createVariable(name, "i", ())
+            axis.start, axis.step, axis.length, axis.spacing = -5.0, 2.0, size, b"regular__"
+        image = file.createVariable("image", "b", names)
+        image.signtype, image.valid_range = b"unsigned", np.array([0.0, 255.0])
+        image[:] = data.view(np.int8)
+        for bound, value in (("min", 0.0), ("max", 255.0)):
+            file.createVariable(f"image-{bound}", "d", ("zspace",))[:] = value
+    return path
+
+
+def test_the_older_minc_is_read(tmp_path, rng):
+    data = rng.integers(0, 255, (4, 5, 6)).astype(np.uint8)
+    scan = volume.read(write_minc1(tmp_path / "scan.mnc", data))
+    np.testing.assert_allclose(scan.data, data, atol=1e-4)
 
 
 def test_minc_is_read(tmp_path, rng):
