@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from gmmseg import report, staging
+from gmmseg import report, staging, volume
 from gmmseg.batch import Job, run_job
 from gmmseg.checks import InputError
 
@@ -132,7 +132,7 @@ def fail_at(monkeypatch, module, name):
     monkeypatch.setattr(module, name, fail)
 
 
-@pytest.mark.parametrize(("module", "name"), [(report, "save"), (nib, "save")])
+@pytest.mark.parametrize(("module", "name"), [(report, "save"), (volume, "save")])
 def test_a_full_disk_is_one_sentence_and_loses_nothing(
     scan, calls, tmp_path, monkeypatch, module, name
 ):

@@ -1,5 +1,6 @@
 """The installed command: its options, what it prints, and how it refuses bad input."""
 
+import contextlib
 import os
 import re
 import signal
@@ -276,3 +277,45 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(good, tmp_path, number, cod
     assert process.returncode == code
     assert b"Traceback" not in errors
     assert entries(tmp_path) == []
+
+
+FAST = """
+import sys, time, types
+sys.path.insert(0, {tests!r})
+import fake
+def segment_brain(image, mask=None, settings=None, *, volume_index=None, progress=None):
+    if progress is not None:
+        progress("joint fit", 0.5)
+        time.sleep(0.5)  # the bar is drawn ten times a second
+    return fake.segmentation(image, settings)
+module = types.ModuleType("gmmseg.workflows.brain")
+module.BrainSettings, module.segment_brain = fake.Settings, segment_brain
+sys.modules["gmmseg.workflows.brain"] = module
+from gmmseg.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_terminal_shows_the_stage_unless_told_to_be_quiet(good, tmp_path, quiet):
+    import pty
+
+    script = FAST.format(tests=str(Path(__file__).parent))
+    words = [sys.executable, "-c", script, "brain", str(good), "-o", str(tmp_path / "out")]
+    ours, theirs = pty.openpty()
+    result = subprocess.run(
+        [*words, *(["-q"] if quiet else [])],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+        check=True,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a closed terminal is an error on Linux
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert (b"joint fit" in shown) is not quiet
+    assert b"joint fit" not in result.stdout
