@@ -308,7 +308,7 @@ def fit(
     (array([20., 60.]), True)
     """
     samples, sample_weight, log_prior = _checked(samples, start, sample_weight, log_prior)
-    step = _stepper(samples, sample_weight, log_prior)
+    step = stepper(samples, sample_weight, log_prior)
     return iterate(
         step,
         start,
@@ -367,9 +367,10 @@ def iterate(
     return Fit(mixture, np.array(objective), converged, n_iter, empty)
 
 
-def _stepper(
+def stepper(
     samples: np.ndarray, sample_weight: np.ndarray | None, log_prior: np.ndarray | None
 ) -> Callable[[Mixture, Terms], Moments]:
+    """The E-step of these samples, as :func:`iterate` wants it."""
     if missing.any_missing(samples):
         patterns = missing.Patterns(samples, sample_weight, log_prior)
         return lambda mixture, terms: patterns.e_step(mixture, terms)

@@ -246,3 +246,30 @@ def rotate_pairs(scatter, precisions, axes):
                         c * inner[k, q, a] - s * inner[k, p, a],
                     )
     return axes
+
+
+@njit(nogil=True, cache=True)
+def all_whole(x):
+    """Whether every number is whole; stops at the first that is not."""
+    i = 0
+    while i < len(x) and x[i] == np.floor(x[i]):
+        i += 1
+    return i == len(x)
+
+
+@njit(nogil=True, cache=True)
+def count_levels(x, base, n_levels):
+    """Occurrences of each whole number from ``base`` on.
+
+    Four tables in turn, so that runs of one value do not wait for each other's addition.
+    """
+    counts = np.zeros((4, n_levels), dtype=np.int64)
+    n = len(x) - len(x) % 4
+    for i in range(0, n, 4):
+        counts[0, np.int64(x[i]) - base] += 1
+        counts[1, np.int64(x[i + 1]) - base] += 1
+        counts[2, np.int64(x[i + 2]) - base] += 1
+        counts[3, np.int64(x[i + 3]) - base] += 1
+    for i in range(n, len(x)):
+        counts[0, np.int64(x[i]) - base] += 1
+    return counts.sum(axis=0)

@@ -181,7 +181,7 @@ def e_step(
         many.
     """
     work = _Work(samples, terms, sample_weight, log_prior)
-    parts = _in_order(work.moments, work.chunks, blas=not work.fused)
+    parts = in_order(work.moments, work.chunks, blas=not work.fused)
     total = next(parts)
     for part in parts:
         total = total + part
@@ -195,7 +195,7 @@ def responsibilities(
     work = _Work(samples, terms, None, log_prior)
     posterior = np.empty((len(samples), len(terms.means)))
     evidence = np.empty(len(samples))
-    for _ in _in_order(
+    for _ in in_order(
         lambda chunk: work.posteriors(chunk, posterior, evidence),
         work.chunks,
         blas=not work.fused,
@@ -316,7 +316,7 @@ class _Work:
         return Moments(log_likelihood, total, counts, sums, scatter, self.terms.means)
 
 
-def _in_order(
+def in_order(
     task: Callable[[tuple[int, int]], T], chunks: list[tuple[int, int]], *, blas: bool
 ) -> Iterator[T]:
     """Results of a task over chunks, in the order of chunks, on several threads."""

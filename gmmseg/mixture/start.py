@@ -6,6 +6,7 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture.covariance import maximise
+from gmmseg.mixture.hierarchy import agglomerate
 from gmmseg.mixture.model import Mixture
 
 
@@ -75,7 +76,7 @@ def kmeans_plus_plus(
     """
     x, w = _weighted(samples, sample_weight, n_components)
     return from_labels(
-        x, _nearest(x, _seeds(x, w, n_components, rng)), n_components, sample_weight=w
+        x, nearest(x, _seeds(x, w, n_components, rng)), n_components, sample_weight=w
     )
 
 
@@ -107,13 +108,13 @@ def kmeans(
     """
     x, w = _weighted(samples, sample_weight, n_components)
     centres = _seeds(x, w, n_components, rng)
-    labels = _nearest(x, centres)
+    labels = nearest(x, centres)
     for _ in range(max_iter):
         mass = np.bincount(labels, w, n_components)
         sums = np.stack([np.bincount(labels, w * column, n_components) for column in x.T], axis=1)
         filled = mass > 0
         centres[filled] = sums[filled] / mass[filled, None]
-        moved, labels = labels, _nearest(x, centres)
+        moved, labels = labels, nearest(x, centres)
         if np.array_equal(moved, labels):
             break
     return from_labels(x, labels, n_components, sample_weight=w)
@@ -187,11 +188,44 @@ def from_labels(
     return _assemble(x, w, [(rows, w[rows]) for rows in parts], covariance_type)
 
 
+def from_responsibilities(
+    samples: np.ndarray,
+    responsibilities: np.ndarray,
+    *,
+    sample_weight: np.ndarray | None = None,
+    covariance_type: str = "full",
+    blur: float = 0.0,
+) -> Mixture:
+    """The mixture of samples that belong to components in part.
+
+    Parameters
+    ----------
+    samples : (N, C) array-like
+    responsibilities : (N, K) array-like
+    sample_weight : (N,) array-like, optional
+    covariance_type : str
+    blur : float
+        Variance added to each sample, image units squared.
+
+    Returns
+    -------
+    Mixture
+    """
+    x = np.asarray(samples, dtype=np.float64)
+    w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    parts = []
+    for share in np.asarray(responsibilities).T:
+        rows = np.flatnonzero(share)
+        parts.append((rows, share[rows] * w[rows]))
+    return _assemble(x, w, parts, covariance_type, blur)
+
+
 def _assemble(
     x: np.ndarray,
     w: np.ndarray,
     parts: list[tuple[np.ndarray, np.ndarray]],
     covariance_type: str = "full",
+    blur: float = 0.0,
 ) -> Mixture:
     """The mixture whose component k is made of rows and their weights ``parts[k]``."""
     k, c = len(parts), x.shape[1]
@@ -209,10 +243,54 @@ def _assemble(
         distance = ((x[:, None] - known) ** 2 / spread).sum(axis=2).min(axis=1)
         means[j] = x[np.argmax(distance)]
         counts[j] = w.sum() / (100 * k)
+    scatter += blur * counts[:, None, None] * np.eye(c)
     scaled = scatter / counts[:, None, None] / np.sqrt(spread[:, None] * spread)
-    thin = np.linalg.eigvalsh(scaled)[:, 0] < 1e-9
+    thin = np.linalg.eigvalsh(scaled)[:, 0] < 1e-9 * (blur == 0)
     scatter[thin] += counts[thin, None, None] * (1e-3 / k**2) * np.diag(spread)
     return Mixture(counts / counts.sum(), means, maximise(scatter, counts, covariance_type))
+
+
+def hierarchical(
+    samples: np.ndarray,
+    n_components: int,
+    rng: np.random.Generator,
+    *,
+    sample_weight: np.ndarray | None = None,
+    max_samples: int = 1000,
+) -> Mixture:
+    """Model-based agglomeration of a subsample, as mclust starts (its model VVV).
+
+    Parameters
+    ----------
+    samples : (N, C) array-like
+    n_components : int
+    rng : numpy.random.Generator
+        Draws the subsample; without one the result does not depend on it.
+    sample_weight : (N,) array-like, optional
+    max_samples : int
+        Size of the subsample; time grows with its square.
+
+    Returns
+    -------
+    Mixture
+        Of all samples, each with the nearest group of the subsample.
+
+    References
+    ----------
+    .. [1] Fraley (1998), Algorithms for model-based Gaussian hierarchical clustering,
+       *SIAM J. Sci. Comput.* 20, 270-281, doi 10.1137/S1064827596311451.
+    """
+    x, w = _weighted(samples, sample_weight, n_components)
+    rows = np.arange(len(x))
+    if len(x) > max_samples:
+        rows = np.sort(rng.choice(len(x), max_samples, replace=False, p=w / w.sum()))
+    part = x[rows]
+    spread = part.std(axis=0)
+    labels = agglomerate(part / np.where(spread > 0, spread, 1.0), w[rows], n_components)
+    if len(part) < len(x):
+        grown = from_labels(part, labels, n_components)
+        labels = np.argmax(grown.log_density(x) + np.log(grown.weights), axis=1)
+    return from_labels(x, labels, n_components, sample_weight=w)
 
 
 def _weighted(
@@ -244,22 +322,22 @@ def _too_few(distinct: int, n_components: int) -> str:
 def _seeds(x: np.ndarray, w: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     centres = np.empty((k, x.shape[1]))
     centres[0] = x[rng.choice(len(x), p=w / w.sum())]
-    nearest = ((x - centres[0]) ** 2).sum(axis=1)
+    closest = ((x - centres[0]) ** 2).sum(axis=1)
     trials = 2 + int(np.log(k))
     for j in range(1, k):
-        chance = np.cumsum(nearest * w)
+        chance = np.cumsum(closest * w)
         if not chance[-1] > 0:
             raise InputError(_too_few(j, k))
         picks = np.searchsorted(chance, rng.random(trials) * chance[-1], side="right")
         picks = np.minimum(picks, len(x) - 1)
-        distances = [np.minimum(nearest, ((x - x[p]) ** 2).sum(axis=1)) for p in picks]
+        distances = [np.minimum(closest, ((x - x[p]) ** 2).sum(axis=1)) for p in picks]
         best = int(np.argmin(np.array(distances) @ w))
-        centres[j], nearest = x[picks[best]], distances[best]
+        centres[j], closest = x[picks[best]], distances[best]
     return centres
 
 
-def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Index of the nearest centre, a slab of rows at a time."""
+def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Index (N,) of the nearest of (K, C) centres for each row, a slab of rows at a time."""
     labels = np.empty(len(x), dtype=np.intp)
     rows = max(1, 2**22 // max(1, centres.size))
     for first in range(0, len(x), rows):
