@@ -288,4 +288,5 @@ def _effective(dof: np.ndarray, covariance_type: str, n_channels: int) -> np.nda
 
 
 def _log_multigamma(a: np.ndarray, c: int) -> np.ndarray:
-    return np.array([float(multigammaln(each, c)) for each in a])
+    steps = 0.5 * np.arange(c)[:, None]
+    return gammaln(a - steps).sum(axis=0) + 0.25 * c * (c - 1) * np.log(np.pi)

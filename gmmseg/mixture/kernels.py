@@ -273,3 +273,35 @@ def count_levels(x, base, n_levels):
     for i in range(n, len(x)):
         counts[0, np.int64(x[i]) - base] += 1
     return counts.sum(axis=0)
+
+
+@njit(nogil=True, cache=True)
+def whiten(covariances, roots, log_dets):
+    """Inverse Cholesky factors of (K, C, C) matrices and their log determinants.
+
+    Returns the first matrix that is not positive definite, or -1. Written out because
+    threaded libraries take longer to wake their threads than such small matrices need.
+    """
+    components, channels = covariances.shape[:2]
+    lower = np.empty((channels, channels))
+    for k in range(components):
+        log_dets[k] = 0.0
+        for a in range(channels):
+            for b in range(a + 1):
+                value = covariances[k, a, b]
+                for c in range(b):
+                    value -= lower[a, c] * lower[b, c]
+                if b < a:
+                    lower[a, b] = value / lower[b, b]
+                elif value > 0.0:
+                    lower[a, a] = np.sqrt(value)
+                    log_dets[k] -= np.log(lower[a, a])
+                else:  # also NaN
+                    return k
+        for b in range(channels):
+            for a in range(channels):
+                value = 1.0 if a == b else 0.0
+                for c in range(b, a):
+                    value -= lower[a, c] * roots[k, c, b]
+                roots[k, a, b] = value / lower[a, a] if a >= b else 0.0
+    return -1

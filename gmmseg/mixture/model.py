@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from gmmseg.checks import InputError
+from gmmseg.mixture import kernels
 
 Channels = int | Sequence[int] | np.ndarray
 LOG_2PI = float(np.log(2 * np.pi))
@@ -36,10 +36,11 @@ def whitening(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     numpy.linalg.LinAlgError
         If a covariance is not positive definite.
     """
-    lower = np.linalg.cholesky(covariances)
-    identity = np.eye(covariances.shape[-1])
-    roots = np.stack([solve_triangular(one, identity, lower=True) for one in lower])
-    log_dets = -np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+    covariances = np.ascontiguousarray(covariances, dtype=np.float64)
+    roots, log_dets = np.empty_like(covariances), np.empty(len(covariances))
+    bad = kernels.whiten(covariances, roots, log_dets)
+    if bad >= 0:
+        raise np.linalg.LinAlgError(f"covariance {bad} is not positive definite")
     return roots, log_dets
 
 
