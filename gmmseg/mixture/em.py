@@ -160,7 +160,7 @@ def posteriors(
     >>> posteriors([[2.0]], two)[0]
     array([[0.5, 0.5]])
     """
-    samples, _, log_prior = _checked(samples, mixture, None, log_prior)
+    samples, _, log_prior = checked(samples, mixture, None, log_prior)
     if missing.any_missing(samples):
         return missing.responsibilities(samples, mixture, log_prior)
     return responsibilities(samples, terms_of(mixture), log_prior=log_prior)
@@ -307,7 +307,7 @@ def fit(
     >>> result.mixture.means.ravel().round(0), result.converged
     (array([20., 60.]), True)
     """
-    samples, sample_weight, log_prior = _checked(samples, start, sample_weight, log_prior)
+    samples, sample_weight, log_prior = checked(samples, start, sample_weight, log_prior)
     step = stepper(samples, sample_weight, log_prior)
     return iterate(
         step,
@@ -379,7 +379,7 @@ def stepper(
     )
 
 
-def _checked(
+def checked(
     samples: np.ndarray,
     mixture: Mixture,
     sample_weight: np.ndarray | None,

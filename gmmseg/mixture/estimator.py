@@ -1,5 +1,7 @@
 """The estimators: scikit-learn's interface over the engine."""
 
+# ruff: noqa: ARG002 (scikit-learn passes y to every estimator)
+
 from __future__ import annotations
 
 import warnings
@@ -11,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from gmmseg.checks import InputError
-from gmmseg.mixture import covariance, em, start
+from gmmseg.mixture import covariance, em, start, streaming
 from gmmseg.mixture.estimator_base import (
     BaseMixture,
     Step,
@@ -22,7 +24,7 @@ from gmmseg.mixture.estimator_base import (
 )
 from gmmseg.mixture.estimator_bayes import BayesianGaussianMixture
 from gmmseg.mixture.model import Mixture, whitening
-from gmmseg.mixture.moments import Terms
+from gmmseg.mixture.moments import Terms, terms_of
 
 __all__ = ["BayesianGaussianMixture", "GaussianMixture"]
 
@@ -127,6 +129,45 @@ class GaussianMixture(BaseMixture):
         self.variance_prior = variance_prior
         self.short_runs = short_runs
 
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: np.ndarray | None = None
+    ) -> GaussianMixture:
+        """One step of stepwise EM on one more block of samples.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features) array-like
+            The first block makes the start, unless the mixture is fitted already.
+        y : ignored
+        sample_weight : (n_samples,) array-like, optional
+
+        Returns
+        -------
+        self
+        """
+        if not hasattr(self, "_stepwise"):
+            if not hasattr(self, "converged_"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    settings = self.max_iter
+                    try:
+                        self.max_iter = 10
+                        self._fit(X, sample_weight)
+                    finally:
+                        self.max_iter = settings
+            self._stepwise = streaming.Stepwise(self.mixture_)
+        X = self._seen(X)
+        stepwise = self._stepwise
+        terms = terms_of(stepwise.mixture, blur=self.reg_covar)
+        moments = streaming.block_moments(X, sample_weight, stepwise.mixture, terms)
+        mixture = stepwise.update(
+            moments, variance_prior=self._prior(), covariance_type=self.covariance_type_
+        )
+        value = moments.log_likelihood / moments.total
+        self._accept(em.Fit(mixture, np.array([value]), False, stepwise.n_blocks), X.dtype)
+        self.n_iter_, self.lower_bound_ = stepwise.n_blocks, value
+        return self
+
     def bic(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Bayesian information criterion; the lower the better.
 
@@ -213,6 +254,7 @@ class GaussianMixture(BaseMixture):
                     raise InputError(f"'{form} precision' should be symmetric, positive-definite")
 
     def _fit(self, X: Any, sample_weight: np.ndarray | None) -> GaussianMixture:
+        self.__dict__.pop("_stepwise", None)
         if self.covariance_type != "auto":
             super()._fit(X, sample_weight)
             self.covariance_type_ = self.covariance_type
@@ -245,8 +287,10 @@ class GaussianMixture(BaseMixture):
         starts = []
         for _ in range(max(1, self.short_runs)):
             x, r, weight = self._start_moments(X, sample_weight, rng)
-            mixture = start.from_responsibilities(
-                x, r, sample_weight=weight, covariance_type=self.covariance_type,
+            make = start.from_labels if r.ndim == 1 else start.from_responsibilities
+            shape = (self.n_components,) if r.ndim == 1 else ()
+            mixture = make(
+                x, r, *shape, sample_weight=weight, covariance_type=self.covariance_type,
                 blur=self.reg_covar,
             )  # fmt: skip
             mixture = self._with_given(mixture, X.shape[1])

@@ -22,11 +22,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from gmmseg.checks import InputError
-from gmmseg.mixture import em, missing, moments
+from gmmseg.mixture import em, missing, moments, streaming
 from gmmseg.mixture.levels import as_levels
 from gmmseg.mixture.model import LOG_2PI, Mixture
 from gmmseg.mixture.moments import Moments, Terms
-from gmmseg.mixture.random_start import responsibilities_of
+from gmmseg.mixture.random_start import rows_to_start_from
 
 ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical "
@@ -51,7 +51,9 @@ class BaseMixture(DensityMixin, BaseEstimator):
         ----------
         X : (n_samples, n_features) array-like
             float32 is read as it is; NaN is missing. One column of whole numbers is fitted
-            as a histogram.
+            as a histogram. For data larger than memory, a function that returns a fresh
+            iterator over blocks (or pairs of a block and its weights), or a dask array;
+            the start is then made from the first block.
         y : ignored
         sample_weight : (n_samples,) array-like, optional
             How many samples each row stands for.
@@ -79,6 +81,10 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def _fit(self, X: Any, sample_weight: np.ndarray | None) -> BaseMixture:
         self._check_settings()
+        stream = X if streaming.is_stream(X) else None
+        if stream is not None:
+            step = streaming.stream_step(stream)
+            X, sample_weight = streaming.first_block(stream)
         X, sample_weight, dtype = self._validated(X, sample_weight)
         if len(X) < self.n_components:
             raise InputError(
@@ -88,7 +94,8 @@ class BaseMixture(DensityMixin, BaseEstimator):
         self._check_columns(X)
         self._check_initial(X)
         warm = self.warm_start and hasattr(self, "converged_")
-        step = em.stepper(X, sample_weight, None)
+        if stream is None:
+            step = em.stepper(X, sample_weight, None)
         rng = _random_state(self.random_state)
         best: Any = None
         try:
@@ -186,8 +193,8 @@ class BaseMixture(DensityMixin, BaseEstimator):
     def _start_moments(
         self, X: np.ndarray, sample_weight: np.ndarray | None, rng: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Rows (a subsample of many), their responsibilities and weights to start from."""
-        return responsibilities_of(X, self.n_components, self.init_params, sample_weight, rng)
+        """Rows (a subsample of many), labels or responsibilities, and weights to start from."""
+        return rows_to_start_from(X, self.n_components, self.init_params, sample_weight, rng)
 
     def _reporter(self, run: int) -> Callable[[int, float], None] | None:
         if not self.verbose:

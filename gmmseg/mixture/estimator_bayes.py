@@ -129,6 +129,7 @@ class BayesianGaussianMixture(BaseMixture):
     ) -> bayes.Posterior:
         prior = self._prior(X, sample_weight)
         x, r, weight = self._start_moments(X, sample_weight, rng)
+        r = np.eye(self.n_components)[r] if r.ndim == 1 else r
         r = r if weight is None else r * weight[:, None]
         if weight is None and len(x) < len(X):
             r = r * (len(X) / len(x))  # a subsample stands for all

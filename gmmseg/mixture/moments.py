@@ -7,12 +7,12 @@ channels go through one compiled pass; many go through matrix products, chunk by
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TypeVar
 
 import numba
@@ -130,6 +130,28 @@ class Moments:
             self.reference,
         )
 
+    def scaled(self, factor: float) -> Moments:
+        """The moments of samples that weigh ``factor`` times as much."""
+        return Moments(
+            self.log_likelihood * factor,
+            self.total * factor,
+            self.counts * factor,
+            self.sums * factor,
+            self.scatter * factor,
+            self.reference,
+        )
+
+    def about(self, reference: np.ndarray) -> Moments:
+        """The same moments with residuals taken from another (K, C) reference."""
+        d = self.reference - reference
+        sums = self.sums + self.counts[:, None] * d
+        if self.scatter.ndim == 2:
+            scatter = self.scatter + d * (self.sums + sums)
+        else:
+            scatter = self.scatter + d[:, :, None] * self.sums[:, None, :]
+            scatter = scatter + sums[:, :, None] * d[:, None, :]
+        return replace(self, sums=sums, scatter=scatter, reference=reference)
+
     def blurred(self, blur: float) -> Moments:
         """The moments of samples spread out by a variance ``blur``."""
         extra = blur * self.counts[:, None]
@@ -226,13 +248,18 @@ class _Work:
         # A common origin keeps squares small; any fixed point serves.
         self.centre = np.average(terms.means, axis=0)
         self.means = terms.means - self.centre
+        # A chunk is one task; its number depends on N alone. A tile of it is one product.
+        rows = max(16 * kernels.TILE, -(-n // 64))
+        self.chunks = [(a, min(a + rows, n)) for a in range(0, max(n, 1), rows)]
+        self.tile = max(256, min(4096, 2**20 // max(k, 2 * c)))
         if self.fused:
             self.roots = np.ascontiguousarray(terms.full_roots())
-            rows = max(16 * kernels.TILE, -(-n // 64))
         else:
             self.roots = terms.roots
-            rows = max(256, min(4096, 2**20 // max(k, 2 * c)))
-        self.chunks = [(a, min(a + rows, n)) for a in range(0, max(n, 1), rows)]
+        if not self.fused and terms.diagonal:
+            precision = np.square(terms.roots)
+            self.factors = np.hstack([-0.5 * precision, precision * self.means]).T
+            self.constants -= 0.5 * (precision * np.square(self.means)).sum(axis=1)
 
     def moments(self, chunk: tuple[int, int]) -> Moments:
         k, c = self.means.shape
@@ -240,7 +267,11 @@ class _Work:
         weight = self.weight[first:last] if self.weight.size else None
         total = float(weight.sum()) if weight is not None else float(last - first)
         if not self.fused:
-            return self._moments_by_products(chunk, weight, total)
+            tiles = [
+                self._moments_by_products(a, min(a + self.tile, last))
+                for a in range(first, last, self.tile)
+            ]
+            return functools.reduce(Moments.__add__, tiles)
         counts, sums, scatter = np.zeros(k), np.zeros((k, c)), np.zeros((k, c, c))
         log_likelihood = kernels.e_pass(
             self.samples, first, last, self.centre, self.means, self.roots, self.constants,
@@ -260,9 +291,11 @@ class _Work:
                 _NONE_1, self.log_prior, posterior, evidence, _NONE_1, _NONE_2, empty,
             )  # fmt: skip
             return
-        joint, _ = self._joint_by_products(first, last)
-        evidence[first:last] = kernels.softmax_rows(joint)
-        posterior[first:last] = joint
+        for a in range(first, last, self.tile):
+            b = min(a + self.tile, last)
+            joint, _ = self._joint_by_products(a, b)
+            evidence[a:b] = kernels.softmax_rows(joint)
+            posterior[a:b] = joint
 
     def _joint_by_products(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Log joint (n, K), and the centred rows (n, C) or [x^2, x] (n, 2C) it came from."""
@@ -272,11 +305,8 @@ class _Work:
             rows = np.empty((len(x), 2 * c))
             np.square(x, out=rows[:, :c])
             rows[:, c:] = x
-            precision = np.square(self.roots)
-            factors = np.hstack([-0.5 * precision, precision * self.means])
-            offset = -0.5 * (precision * np.square(self.means)).sum(axis=1)
-            joint = rows @ factors.T
-            joint += self.constants + offset
+            joint = rows @ self.factors
+            joint += self.constants
         else:
             rows = x.astype(np.float64, copy=False)
             joint = np.empty((len(x), len(self.means)))
@@ -289,10 +319,9 @@ class _Work:
             joint += self.log_prior[first:last]
         return joint, rows
 
-    def _moments_by_products(
-        self, chunk: tuple[int, int], weight: np.ndarray | None, total: float
-    ) -> Moments:
-        first, last = chunk
+    def _moments_by_products(self, first: int, last: int) -> Moments:
+        weight = self.weight[first:last] if self.weight.size else None
+        total = float(last - first) if weight is None else float(weight.sum())
         joint, rows = self._joint_by_products(first, last)
         evidence = kernels.softmax_rows(joint)
         if weight is None:
@@ -335,7 +364,7 @@ def in_order(
             yield waiting.popleft().result()
 
 
-@cache
+@functools.cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 

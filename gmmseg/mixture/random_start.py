@@ -10,14 +10,14 @@ from gmmseg.mixture import missing, start
 MOST_ROWS = 200_000  # a start needs no more; EM itself sees every row
 
 
-def responsibilities_of(
+def rows_to_start_from(
     X: np.ndarray,
     n_components: int,
     init: str | np.ndarray,
     sample_weight: np.ndarray | None,
     state: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Rows to start from, their responsibilities and their weights.
+    """Rows to start from, what component they belong to, and their weights.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def responsibilities_of(
     Returns
     -------
     rows : (M, C) float64 ndarray, M at most 200,000
-    responsibilities : (M, K) float64 ndarray
+    belonging : (M,) int ndarray of labels, or (M, K) float64 ndarray of responsibilities
     weight : (M,) ndarray, or None
     """
     if not isinstance(init, str):
@@ -47,8 +47,7 @@ def responsibilities_of(
     if init == "random":
         r = state.uniform(size=(len(x), n_components))
         return x, r / r.sum(axis=1, keepdims=True), weight
-    labels = _labels(x, n_components, init, weight, state)
-    return x, np.eye(n_components)[labels], weight
+    return x, _labels(x, n_components, init, weight, state), weight
 
 
 def _labels(
@@ -102,4 +101,4 @@ def _from_labels(
     if missing.any_missing(x):
         x = np.where(np.isnan(x), np.nanmean(x, axis=0), x)
     weight = None if sample_weight is None else sample_weight[used]
-    return x, np.eye(k)[labels[used]], weight
+    return x, labels[used], weight

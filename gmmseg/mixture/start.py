@@ -160,6 +160,7 @@ def from_labels(
     *,
     sample_weight: np.ndarray | None = None,
     covariance_type: str = "full",
+    blur: float = 0.0,
 ) -> Mixture:
     """The mixture of labelled samples.
 
@@ -171,6 +172,8 @@ def from_labels(
     n_components : int, optional
     sample_weight : (N,) array-like, optional
     covariance_type : str
+    blur : float
+        Variance added to each sample, image units squared.
 
     Returns
     -------
@@ -184,8 +187,10 @@ def from_labels(
     k = int(labels.max()) + 1 if n_components is None else n_components
     used = labels >= 0
     x, w, labels = x[used], w[used], labels[used]
-    parts = [np.flatnonzero(labels == j) for j in range(k)]
-    return _assemble(x, w, [(rows, w[rows]) for rows in parts], covariance_type)
+    order = np.argsort(labels, kind="stable")
+    bounds = np.cumsum(np.bincount(labels, minlength=k))[:-1]
+    parts = [(rows, w[rows]) for rows in np.split(order, bounds)]
+    return _assemble(x, w, parts, covariance_type, blur)
 
 
 def from_responsibilities(
@@ -339,11 +344,13 @@ def _seeds(x: np.ndarray, w: np.ndarray, k: int, rng: np.random.Generator) -> np
 def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Index (N,) of the nearest of (K, C) centres for each row, a slab of rows at a time."""
     labels = np.empty(len(x), dtype=np.intp)
-    rows = max(1, 2**22 // max(1, centres.size))
+    middle = centres.mean(axis=0)  # keeps squares small, so that nothing is lost below
+    moved = centres - middle
+    offsets = 0.5 * np.square(moved).sum(axis=1)
+    rows = max(1, 2**20 // len(centres))
     for first in range(0, len(x), rows):
-        part = x[first : first + rows]
-        distance = np.stack([((part - c) ** 2).sum(axis=1) for c in centres], axis=1)
-        labels[first : first + rows] = distance.argmin(axis=1)
+        part = x[first : first + rows] - middle
+        labels[first : first + rows] = (offsets - part @ moved.T).argmin(axis=1)
     return labels
 
 
