@@ -1,4 +1,4 @@
-r"""One-channel mixtures on histograms: millions of voxels as a few hundred weighted bins.
+r"""Mixtures on histograms: millions of voxels as a few hundred weighted bins.
 
 Replacing values by bin centres adds :math:`w^2/12` to every variance (Sheppard). The
 correction here is a model: a centre is the value plus rounding noise of that variance. Its
@@ -10,12 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import brentq
 
 from gmmseg.checks import InputError
-from gmmseg.mixture import em
+from gmmseg.mixture import em, kernels
+from gmmseg.mixture.levels import count_levels
 from gmmseg.mixture.model import Mixture
 from gmmseg.mixture.start import quantile
+from gmmseg.mixture.univariate import cdf, classify, cuts, posteriors, quantile_function
+
+__all__ = [
+    "cdf",
+    "classify",
+    "cuts",
+    "fit_histogram",
+    "posteriors",
+    "quantile_function",
+    "weighted_bins",
+]
 
 _MOST_LEVELS = 2**16
 
@@ -64,9 +75,9 @@ def weighted_bins(samples: np.ndarray, n_bins: int = 256) -> tuple[np.ndarray, n
         raise InputError(f"samples must be numbers; got dtype {x.dtype}.")
     if not np.isfinite(high - low):
         raise InputError("samples hold infinite values; set them to NaN to leave them out.")
-    if high - low < _MOST_LEVELS and (x.dtype.kind in "iu" or _whole(x)):
+    if high - low < _MOST_LEVELS and (x.dtype.kind in "iu" or kernels.all_whole(x)):
         base = int(low)
-        counts = _count_levels(x, base, int(high) - base + 1)
+        counts = count_levels(x, base, int(high) - base + 1)
         used = np.flatnonzero(counts)
         return (used + base)[:, None], counts[used].astype(np.float64)
     counts, edges = np.histogram(x, bins=n_bins, range=(float(low), float(high)))
@@ -92,14 +103,14 @@ def fit_histogram(
 
     Parameters
     ----------
-    counts : (B,) array-like
+    counts : (B,) array-like, or (B1, B2) for two channels
         Voxels in each bin; zero or more.
-    centres : (B,) or (B, 1) array-like
+    centres : (B,) or (B, 1) array-like, or a pair of them for two channels
         Bin centres in image units, rising. An integer dtype says that each bin holds that
         one value, and nothing is corrected. Empty bins may be left out.
     n_components : int, optional
         Give this, for a quantile start, or ``start``.
-    edges : (B + 1,) array-like, optional
+    edges : (B + 1,) array-like, or a pair of them, optional
         Bin edges, in place of ``centres``; all bins equally wide.
     start : Mixture, optional
     width : float, optional
@@ -107,7 +118,8 @@ def fit_histogram(
         spacing of float centres or edges, and zero for integer centres.
     variance_prior : VariancePrior, optional
     covariance_type : str
-        ``V`` (each component its variance) or ``E`` (all the same), by any of their names.
+        ``V`` (each component its variance) or ``E`` (all the same), by any of their names;
+        for two channels any model of :func:`gmmseg.mixture.covariance.model_name`.
     max_iter, tol
         As for :func:`gmmseg.mixture.em.fit`.
 
@@ -132,26 +144,25 @@ def fit_histogram(
     >>> mixture.means.ravel().round(), mixture.weights.round(2)
     (array([30., 80.]), array([0.4, 0.6]))
     """
-    counts = np.asarray(counts, dtype=np.float64).ravel()
-    centres, width = _centres(centres, edges, width)
-    if counts.shape != centres.shape:
-        raise InputError(
-            f"counts and centres must be equally long; got {len(counts)} and {len(centres)}."
-        )
+    counts = np.asarray(counts, dtype=np.float64)
+    if counts.ndim != 2 or counts.shape[1] == 1:
+        counts = counts.ravel()
+    axes = _axes(counts, centres, edges, width)
     if not np.isfinite(counts).all() or (counts < 0).any() or not counts.sum() > 0:
         raise InputError("counts must be finite, not negative, and not all zero.")
-    used = counts > 0
-    samples, weight = centres[used, None], counts[used]
+    used = np.nonzero(counts)
+    weight = counts[used]
+    samples = np.stack([axis[index] for (axis, _), index in zip(axes, used, strict=True)], axis=1)
     if start is None:
         if n_components is None:
             raise InputError("fit_histogram needs n_components or start.")
         start = quantile(samples, n_components, sample_weight=weight)
-    noise = width**2 / 12
+    noise = np.array([each**2 / 12 for _, each in axes])
     if variance_prior is None:
         # A component on one bin would have no variance: hold it at what a bin, or the gap
         # between two values, can resolve, with the weight of one voxel.
-        gap = np.diff(samples[:, 0]).min() if len(samples) > 1 else 1.0
-        variance_prior = em.VariancePrior(floor=max(noise, gap**2 / 12))
+        gaps = [np.diff(axis).min() if len(axis) > 1 else 1.0 for axis, _ in axes]
+        variance_prior = em.VariancePrior(floor=np.maximum(noise, np.square(gaps) / 12))
     result = em.fit(
         samples,
         start,
@@ -162,170 +173,52 @@ def fit_histogram(
         tol=tol,
     )
     mixture = result.mixture.relabelled()
-    if noise:
-        variances = np.maximum(mixture.covariances - noise, noise)
-        mixture = Mixture(mixture.weights, mixture.means, variances)
+    if noise.any():
+        mixture = Mixture(mixture.weights, mixture.means, _less_noise(mixture.covariances, noise))
     empty = tuple(np.flatnonzero(mixture.weights <= 1e-12).tolist())
     return replace(result, mixture=mixture, empty=empty)
 
 
-def cuts(mixture: Mixture) -> np.ndarray:
-    """Bayes decision boundaries: where the most probable component changes.
-
-    Parameters
-    ----------
-    mixture : Mixture
-        Of one channel.
-
-    Returns
-    -------
-    (M,) float64 ndarray, rising, image units
-        All of them: two for a component nested in a wider one, none around a component
-        that is nowhere the most probable.
-
-    References
-    ----------
-    .. [1] Duda, Hart & Stork (2001), *Pattern Classification*, section 2.6.
-
-    Examples
-    --------
-    >>> cuts(Mixture([0.5, 0.5], [[0.0], [4.0]], [[[1.0]], [[1.0]]]))
-    array([2.])
-    >>> cuts(Mixture([0.5, 0.5], [[0.0], [0.0]], [[[1.0]], [[9.0]]])).round(3)
-    array([-1.572,  1.572])
-    """
-    _one_channel(mixture)
-    on = np.flatnonzero(mixture.weights > 0)
-    means, variances = mixture.means[on, 0], mixture.covariances[on, 0, 0]
-    constants = np.log(mixture.weights[on]) - 0.5 * np.log(variances)
-    candidates: list[float] = []
-    for i in range(len(on)):
-        for j in range(i):
-            # constants - (x - mean)^2 / (2 variance) equal for both: a quadratic in x - middle
-            middle = 0.5 * (means[i] + means[j])
-            a, b = means[i] - middle, means[j] - middle
-            quadratic = 0.5 / variances[j] - 0.5 / variances[i]
-            linear = a / variances[i] - b / variances[j]
-            constant = (
-                constants[i] - constants[j] + 0.5 * b * b / variances[j]
-                - 0.5 * a * a / variances[i]
-            )  # fmt: skip
-            candidates.extend(middle + _roots(quadratic, linear, constant))
-    if not candidates:
-        return np.empty(0)
-    points = np.unique(candidates)
-    probes = np.concatenate(
-        [[points[0] - 1.0], 0.5 * (points[:-1] + points[1:]), [points[-1] + 1.0]]
-    )
-    best = classify(probes, mixture)
-    return points[best[:-1] != best[1:]]
+def _less_noise(covariances: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Covariances without the noise of rounding, and no narrower than that in any direction."""
+    scale = np.sqrt(np.where(noise > 0, noise, 1.0))
+    inner = covariances / scale[:, None] / scale - np.diag(noise > 0)
+    spread, axes = np.linalg.eigh(inner)
+    floor = 1.0 if (noise > 0).all() else np.minimum(spread, 1.0)
+    inner = (axes * np.maximum(spread, floor)[:, None, :]) @ axes.transpose(0, 2, 1)
+    return inner * scale[:, None] * scale
 
 
-def classify(values: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Most probable component of each value.
-
-    Parameters
-    ----------
-    values : array-like of any shape
-        Image units.
-    mixture : Mixture
-        Of one channel.
-
-    Returns
-    -------
-    intp ndarray of the shape of ``values``
-        Component index; -1 where the value is NaN.
-
-    Examples
-    --------
-    >>> classify([[1.0, 3.0]], Mixture([0.5, 0.5], [[0.0], [4.0]], [[[1.0]], [[1.0]]]))
-    array([[0, 1]])
-    """
-    _one_channel(mixture)
-    values = np.asarray(values)
-    if values.dtype.kind not in "f":
-        values = values.astype(np.float64)
-    flat = values.ravel()
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(mixture.weights)
-    best = np.full(flat.shape, -np.inf)
-    label = np.full(flat.shape, -1, dtype=np.intp)
-    for k in range(mixture.n_components):
-        variance = mixture.covariances[k, 0, 0]
-        score = (
-            log_weights[k] - 0.5 * np.log(variance)
-            - 0.5 * np.square(flat - mixture.means[k, 0], dtype=np.float64) / variance
-        )  # fmt: skip
-        better = score > best
-        label[better], best[better] = k, score[better]
-    return label.reshape(values.shape)
-
-
-def posteriors(values: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Posterior of each component at each value: the shape of ``values``, then K, last."""
-    _one_channel(mixture)
-    values = np.asarray(values)
-    posterior, _ = em.posteriors(values.reshape(-1, 1), mixture)
-    return posterior.reshape(*values.shape, mixture.n_components)
-
-
-def cdf(values: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Distribution function of a one-channel mixture, in the shape of ``values``."""
-    from scipy.special import ndtr
-
-    _one_channel(mixture)
-    values = np.asarray(values, dtype=np.float64)
-    spread = np.sqrt(mixture.covariances[:, 0, 0])
-    return ndtr((values[..., None] - mixture.means[:, 0]) / spread) @ mixture.weights
-
-
-def quantile_function(probabilities: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Inverse of :func:`cdf`, to 1e-12 of the mixture's extent.
-
-    Parameters
-    ----------
-    probabilities : array-like of numbers strictly between 0 and 1
-    mixture : Mixture
-        Of one channel.
-    """
-    from scipy.special import ndtri
-
-    _one_channel(mixture)
-    p = np.asarray(probabilities, dtype=np.float64)
-    if not ((p > 0) & (p < 1)).all():
-        raise InputError("probabilities must lie strictly between 0 and 1.")
-    spread = np.sqrt(mixture.covariances[:, 0, 0])
-    each = mixture.means[:, 0] + spread * ndtri(p)[..., None]  # brackets the answer
-    out = [
-        low if low == high else brentq(
-            lambda x, q=q: float(cdf(x, mixture)) - q, low, high, xtol=1e-12 * (high - low) + 1e-300
+def _axes(
+    counts: np.ndarray,
+    centres: np.ndarray | None,
+    edges: np.ndarray | None,
+    width: float | None,
+) -> list[tuple[np.ndarray, float]]:
+    """Centres and bin width of each channel."""
+    if (centres is None) == (edges is None):
+        raise InputError("give either centres or edges of the bins.")
+    if counts.ndim == 2:
+        pair = centres if centres is not None else edges
+        if len(pair) != 2:  # type: ignore[arg-type]
+            raise InputError("counts of two channels need a pair of centres or edges.")
+        if centres is not None:
+            axes = [_centres(axis, None, width) for axis in centres]
+        else:
+            axes = [_centres(None, axis, width) for axis in pair]  # type: ignore[union-attr]
+    else:
+        axes = [_centres(centres, edges, width)]
+    sizes = tuple(len(axis) for axis, _ in axes)
+    if counts.shape != sizes:
+        raise InputError(
+            f"counts and centres must be equally long; got {counts.shape} and {sizes}."
         )
-        for q, low, high in zip(
-            p.ravel(), each.min(axis=-1).ravel(), each.max(axis=-1).ravel(), strict=True
-        )
-    ]  # fmt: skip
-    return np.array(out).reshape(p.shape)
-
-
-def _roots(quadratic: float, linear: float, constant: float) -> np.ndarray:
-    """Real roots of a quadratic, without loss when the leading term is small."""
-    if quadratic == 0:
-        return np.array([-constant / linear]) if linear != 0 else np.empty(0)
-    discriminant = linear * linear - 4 * quadratic * constant
-    if discriminant <= 0:
-        return np.empty(0)
-    q = -0.5 * (linear + np.copysign(np.sqrt(discriminant), linear))
-    roots = [q / quadratic]
-    if q != 0:
-        roots.append(constant / q)
-    return np.array([root for root in roots if np.isfinite(root)])
+    return axes
 
 
 def _centres(
     centres: np.ndarray | None, edges: np.ndarray | None, width: float | None
 ) -> tuple[np.ndarray, float]:
-    if (centres is None) == (edges is None):
-        raise InputError("give either centres or edges of the bins.")
     if edges is not None:
         edges = np.asarray(edges, dtype=np.float64).ravel()
         steps = np.diff(edges)
@@ -350,27 +243,3 @@ def _range(x: np.ndarray) -> tuple[float, float]:
     if not x.size:
         raise InputError("samples hold no values; all are missing.")
     return x.min(), x.max()
-
-
-def _whole(x: np.ndarray) -> bool:
-    """Whether all values are whole numbers; a slab at a time, as most images fail at once."""
-    return all(
-        bool((part == np.rint(part)).all()) for part in np.array_split(x, max(1, len(x) // 2**18))
-    )
-
-
-def _count_levels(x: np.ndarray, base: int, n_levels: int) -> np.ndarray:
-    counts = np.zeros(n_levels, dtype=np.int64)
-    for part in np.array_split(x, max(1, len(x) // 2**20)):
-        levels = part.astype(np.int64)
-        levels -= base
-        counts += np.bincount(levels, minlength=n_levels)
-    return counts
-
-
-def _one_channel(mixture: Mixture) -> None:
-    if mixture.n_channels != 1:
-        raise InputError(
-            f"this needs a mixture of one channel; got {mixture.n_channels}. "
-            f"Take one with mixture.marginal(channel)."
-        )

@@ -129,3 +129,31 @@ def test_histograms_that_make_no_sense_are_refused(arguments, message):
 def test_images_without_numbers_are_refused(values):
     with pytest.raises(InputError, match="samples"):
         histogram.weighted_bins(values)
+
+
+def test_two_channels_are_fitted_on_their_joint_histogram():
+    """Bins of one deviation: the correction takes them off the diagonal alone."""
+    covariance = np.array([[4.0, 2.0], [2.0, 9.0]])
+    truth = Mixture([0.4, 0.6], [[0.0, 0.0], [20.0, 10.0]], [covariance, np.eye(2) * 4])
+    values, _ = truth.sample(200_000, np.random.default_rng(0))
+    edges = (np.arange(-20.0, 40.0, 2.0), np.arange(-20.0, 40.0, 2.0))
+    counts, *_ = np.histogram2d(*values.T, bins=edges)
+    mixture = histogram.fit_histogram(counts, n_components=2, edges=edges).mixture
+    error = 5 * 9 * np.sqrt(2 / 80_000)  # five standard errors of the widest variance
+    assert_allclose(mixture.covariances, truth.covariances, atol=error)
+    assert_allclose(mixture.means, truth.means, atol=0.05)
+
+
+def test_two_channels_of_integers_are_exact():
+    rng = np.random.default_rng(1)
+    values = np.rint(np.concatenate([rng.normal(5, 2, (500, 2)), rng.normal(15, 3, (500, 2))]))
+    x, y = (np.arange(values[:, c].min(), values[:, c].max() + 1).astype(int) for c in (0, 1))
+    counts = np.zeros((len(x), len(y)))
+    np.add.at(counts, tuple((values - [x[0], y[0]]).astype(int).T), 1)
+    prior = em.VariancePrior(floor=0.1)
+    begin = start.quantile(values, 2)
+    grid = histogram.fit_histogram(
+        counts, (x, y), start=begin, variance_prior=prior, max_iter=50, tol=0.0
+    )
+    rows = em.fit(values, begin, variance_prior=prior, max_iter=50, tol=0.0)
+    assert_allclose(grid.mixture.covariances, rows.mixture.relabelled().covariances, atol=1e-8)
