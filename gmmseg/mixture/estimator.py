@@ -176,14 +176,14 @@ class GaussianMixture(BaseMixture):
         _, evidence, _ = self._posteriors(X)
         weight = _weights_for(sample_weight, evidence)
         weight = np.ones(len(evidence)) if weight is None else weight
-        return float(-2 * evidence @ weight + self._n_parameters() * np.log(weight.sum()))
+        return float(-2 * evidence @ weight + self.n_parameters_ * np.log(weight.sum()))
 
     def aic(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Akaike information criterion; the lower the better."""
         _, evidence, _ = self._posteriors(X)
         weight = _weights_for(sample_weight, evidence)
         weight = np.ones(len(evidence)) if weight is None else weight
-        return float(-2 * evidence @ weight + 2 * self._n_parameters())
+        return float(-2 * evidence @ weight + 2 * self.n_parameters_)
 
     def icl(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Integrated completed likelihood: BIC plus what overlap costs; the lower the better.
@@ -198,10 +198,15 @@ class GaussianMixture(BaseMixture):
         cost = -2 * np.log(posterior.max(axis=1))
         return self.bic(X, sample_weight) + float(cost.sum() if weight is None else cost @ weight)
 
-    def _n_parameters(self) -> int:
+    @property
+    def n_parameters_(self) -> int:
+        """Number of free parameters of the fitted mixture."""
         k, c = self.n_components, self.means_.shape[1]
         form = getattr(self, "covariance_type_", self.covariance_type)
         return k * c + k - 1 + covariance.n_covariance_parameters(form, k, c)
+
+    def _n_parameters(self) -> int:  # scikit-learn's name, which its tests call
+        return self.n_parameters_
 
     def _check_settings(self) -> None:
         super()._check_settings()

@@ -114,7 +114,7 @@ def conditional_means(samples: np.ndarray, mixture: Mixture) -> np.ndarray:
             continue
         filled = np.zeros((len(rows), len(lacking)))
         for k in range(mixture.n_components):
-            gain, _ = _regression(mixture.covariances[k], observed, lacking)
+            gain, _ = regression_of(mixture.covariances[k], observed, lacking)
             residual = out[np.ix_(rows, observed)] - mixture.means[k, observed]
             filled += posterior[rows, k, None] * (mixture.means[k, lacking] + residual @ gain.T)
         out[np.ix_(rows, lacking)] = filled
@@ -149,7 +149,7 @@ def _pattern_moments(
     for j in range(k):
         lift = np.zeros((c, len(observed)))  # residual of all channels from those seen
         lift[observed, np.arange(len(observed))] = 1.0
-        gain, rest = _regression(mixture.covariances[j], observed, lacking)
+        gain, rest = regression_of(mixture.covariances[j], observed, lacking)
         lift[lacking] = gain
         sums[j] = lift @ seen_sums[j]
         scatter[j] = lift @ seen_scatter[j] @ lift.T
@@ -157,7 +157,7 @@ def _pattern_moments(
     return Moments(value, float(weight.sum()), counts, sums, scatter, mixture.means)
 
 
-def _regression(
+def regression_of(
     covariance: np.ndarray, observed: np.ndarray, lacking: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gain (L, O) and residual covariance (L, L) of the lacking channels on the observed."""

@@ -156,7 +156,7 @@ class Mixture:
         -------
         Mixture over ``len(channels)`` channels, in the order given
         """
-        keep = _channel_list(channels, self.n_channels)
+        keep = channel_list(channels, self.n_channels)
         return Mixture(self.weights, self.means[:, keep], self.covariances[:, keep][:, :, keep])
 
     def condition(self, channels: Channels, values: float | np.ndarray) -> Mixture:
@@ -178,7 +178,7 @@ class Mixture:
         ----------
         .. [1] Bishop (2006), eq. 2.81 and 2.82.
         """
-        given = _channel_list(channels, self.n_channels)
+        given = channel_list(channels, self.n_channels)
         rest = np.setdiff1d(np.arange(self.n_channels), given)
         if not len(rest):
             raise InputError("condition() needs at least one channel that is not given.")
@@ -260,7 +260,8 @@ def as_samples(samples: np.ndarray, n_channels: int) -> np.ndarray:
     return array
 
 
-def _channel_list(channels: Channels, n_channels: int) -> np.ndarray:
+def channel_list(channels: Channels, n_channels: int) -> np.ndarray:
+    """Channel numbers as an array, or an InputError if some do not exist."""
     index = np.atleast_1d(np.asarray(channels))
     if (
         index.dtype.kind not in "iu"
