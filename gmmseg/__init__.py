@@ -7,11 +7,19 @@ __version__ = "0.1.0"
 # Public name -> module that defines it. Resolved on first use, so that importing
 # gmmseg (and `gmmseg --help`) does not load numba, nibabel or matplotlib.
 _PUBLIC = {
+    "BayesianGaussianMixture": "gmmseg.mixture.estimator",
     "BrainSettings": "gmmseg.workflows.brain",
+    "GaussianMixture": "gmmseg.mixture.estimator",
     "InputError": "gmmseg.checks",
     "Mixture": "gmmseg.mixture.model",
     "Segmentation": "gmmseg.segmentation",
+    "VariancePrior": "gmmseg.mixture.em",
+    "cuts": "gmmseg.mixture.histogram",
+    "fit_histogram": "gmmseg.mixture.histogram",
+    "plot_mixture": "gmmseg.plots",
+    "predict_channels": "gmmseg.mixture.regression",
     "segment_brain": "gmmseg.workflows.brain",
+    "select_mixture": "gmmseg.mixture.select",
 }
 __all__ = [*_PUBLIC, "__version__"]
 
