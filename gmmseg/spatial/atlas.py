@@ -1,0 +1,175 @@
+"""Tissue prior maps: the packaged brain template, and the head around it, made from distances."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+from scipy import ndimage
+from scipy.special import expit
+
+TISSUES = ("GM", "WM", "CSF")
+OUTSIDE = ("bone", "soft", "air")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TissueAtlas:
+    """Prior probability of each class over a template space.
+
+    Attributes
+    ----------
+    maps : (X, Y, Z, K) float32 ndarray, last axis sums to one
+    affine : (4, 4) float64 ndarray, voxel index to template mm (RAS+)
+    names : tuple of K str
+    n_tissues : int
+        The first ``n_tissues`` classes are brain tissues, the others lie outside the brain.
+    """
+
+    maps: np.ndarray
+    affine: np.ndarray
+    names: tuple[str, ...]
+    n_tissues: int
+
+    def smoothed(self, sigma_mm):
+        """Return the atlas blurred by a Gaussian of ``sigma_mm`` (standard deviation, mm)."""
+        sigma = sigma_mm / np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+        maps = np.stack(
+            [ndimage.gaussian_filter(m, sigma, mode="nearest") for m in np.moveaxis(self.maps, -1, 0)],
+            axis=-1,
+        )
+        return TissueAtlas(maps / maps.sum(-1, keepdims=True), self.affine, self.names, self.n_tissues)
+
+    def without_head(self):
+        """Return the atlas with everything outside the brain merged into one class."""
+        n = self.n_tissues
+        outside = self.maps[..., n:].sum(-1, keepdims=True)
+        maps = np.concatenate([self.maps[..., :n], outside], axis=-1)
+        return TissueAtlas(maps, self.affine, (*self.names[:n], "outside"), n)
+
+
+def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, rim_mm=3.0, rim_width_mm=1.0):
+    """Build the six-class head atlas from brain maps alone.
+
+    Outside the brain nothing is packaged, so its classes come from the distance d to the brain
+    mask: bone around d = 3.5 mm, soft tissue beyond it giving way to air around d = 13 mm, and
+    below the brain a broad mix for the face and neck.
+
+    Parameters
+    ----------
+    grey, white : (X, Y, Z) float ndarray, tissue probability in 0..1
+    brain : (X, Y, Z) bool ndarray, filled brain mask
+    affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
+    spacing_mm, margin_mm : float
+        Voxel size of the atlas returned, and how far it reaches beyond the maps given.
+
+    Returns
+    -------
+    TissueAtlas with classes GM, WM, CSF, bone, soft, air
+    """
+    grey, white, brain, affine = _resampled(grey, white, brain, affine, spacing_mm, margin_mm)
+    inside = np.clip(brain, 0, 1)
+    size = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
+    z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
+    below = expit(-(z + 25.0) / 8.0)[None, None, :]
+    # The packaged mask ends near the pial surface: the space above it holds CSF too.
+    rim = expit((rim_mm - distance) / rim_width_mm)
+    inside = np.maximum(inside, rim)
+    csf = np.clip(inside - grey - white, 0, 1)
+    distance = np.maximum(distance - rim_mm, 0)
+    bone = np.exp(-0.5 * ((distance - 3.5) / 3.0) ** 2)
+    air = expit((distance - 13.0) / 4.0)
+    soft = (1 - air) * (1 - bone)
+    far = distance > 6
+    bone = np.where(far, (1 - below) * bone + below * 0.2, bone)
+    soft = np.where(far, (1 - below) * soft + below * 0.6, soft)
+    air = np.where(far, (1 - below) * air + below * 0.2, air)
+    outside = np.stack([bone, soft, air], axis=-1) + 0.02
+    outside /= outside.sum(-1, keepdims=True)
+    maps = np.concatenate(
+        [np.stack([grey, white, csf], axis=-1), (1 - inside)[..., None] * outside], axis=-1
+    ).astype(np.float32)
+    maps = np.clip(maps, 0, None) + 1e-4
+    maps /= maps.sum(-1, keepdims=True)
+    return TissueAtlas(maps, affine, TISSUES + OUTSIDE, len(TISSUES))
+
+
+def _resampled(grey, white, brain, affine, spacing_mm, margin_mm):
+    """Brain maps smoothed to ``spacing_mm`` and padded with nothing by ``margin_mm``."""
+    size = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    pad = np.ceil(margin_mm / size).astype(int)
+    step = np.maximum(1, np.rint(spacing_mm / size)).astype(int)
+    fields = []
+    for field in (grey, white, brain):
+        padded = np.pad(np.asarray(field, np.float32), [(p, p) for p in pad])
+        blurred = ndimage.gaussian_filter(padded, 0.5 * step)
+        fields.append(np.ascontiguousarray(blurred[:: step[0], :: step[1], :: step[2]]))
+    out = np.array(affine, dtype=np.float64)
+    out[:3, 3] -= affine[:3, :3] @ pad
+    out[:3, :3] *= step
+    return (*fields, out)
+
+
+@njit(cache=True, inline="always")
+def corner(x, n):
+    """Lower corner and fraction of a linear interpolation, held to the border."""
+    if x <= 0.0:
+        return 0, 0.0
+    if x >= n - 1.0:
+        return n - 2, 1.0
+    i = int(x)
+    return i, x - i
+
+
+@njit(cache=True, parallel=True)
+def sample_prior(maps, points, prior):
+    """Write the class probabilities at atlas voxel coordinates ``points`` (N, 3) to ``prior``."""
+    nx, ny, nz, n_classes = maps.shape
+    for n in prange(points.shape[0]):
+        i, fx = corner(points[n, 0], nx)
+        j, fy = corner(points[n, 1], ny)
+        k, fz = corner(points[n, 2], nz)
+        for c in range(n_classes):
+            prior[n, c] = 0.0
+        for di in range(2):
+            wx = fx if di else 1.0 - fx
+            for dj in range(2):
+                wxy = wx * (fy if dj else 1.0 - fy)
+                for dk in range(2):
+                    w = wxy * (fz if dk else 1.0 - fz)
+                    for c in range(n_classes):
+                        prior[n, c] += w * maps[i + di, j + dj, k + dk, c]
+
+
+@njit(cache=True, parallel=True)
+def score_at(maps, points, likelihood, evidence, score):
+    """Mixture evidence at each point and its gradient with respect to the point.
+
+    ``evidence[n] = sum_k maps_k(points[n]) likelihood[n, k]`` and ``score[n]`` the gradient of
+    ``log(evidence[n])`` with respect to the atlas voxel coordinates.
+    """
+    nx, ny, nz, n_classes = maps.shape
+    for n in prange(points.shape[0]):
+        i, fx = corner(points[n, 0], nx)
+        j, fy = corner(points[n, 1], ny)
+        k, fz = corner(points[n, 2], nz)
+        value, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+        for di in range(2):
+            wx = fx if di else 1.0 - fx
+            sx = 1.0 if di else -1.0
+            for dj in range(2):
+                wy = fy if dj else 1.0 - fy
+                sy = 1.0 if dj else -1.0
+                for dk in range(2):
+                    wz = fz if dk else 1.0 - fz
+                    sz = 1.0 if dk else -1.0
+                    here = 0.0
+                    for c in range(n_classes):
+                        here += maps[i + di, j + dj, k + dk, c] * likelihood[n, c]
+                    value += wx * wy * wz * here
+                    gx += sx * wy * wz * here
+                    gy += wx * sy * wz * here
+                    gz += wx * wy * sz * here
+        evidence[n] = value
+        score[n, 0] = gx / value
+        score[n, 1] = gy / value
+        score[n, 2] = gz / value

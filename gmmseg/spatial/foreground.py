@@ -1,0 +1,84 @@
+"""Where the head is, and whether its skull was taken off already."""
+
+import numpy as np
+from scipy import ndimage
+
+CLOSING_MM = 10.0
+BRAIN_ML = (300.0, 2300.0)
+"""Volumes of a brain with its CSF, infant to adult; a whole head has at least 2.5 litres."""
+
+
+def head_foreground(values, spacing):
+    """Mask of the head in a coarse image: everything but the air around it.
+
+    Air is left out of the alignment because a wide field of view full of it lets the atlas shrink
+    (DESIGN 3a, ii).
+
+    Parameters
+    ----------
+    values : (X, Y, Z) float ndarray, finite, background low
+    spacing : (3,) mm
+
+    Returns
+    -------
+    (X, Y, Z) bool ndarray; empty where nothing stands out
+    """
+    from skimage.filters import threshold_otsu
+
+    high = np.quantile(values, 0.995)
+    clipped = np.clip(values, None, high)
+    if clipped.min() == clipped.max():
+        return np.zeros(values.shape, bool)
+    # Half of Otsu's threshold: bone and CSF are dark, air is darker.
+    low = clipped.min()
+    bright = clipped > low + 0.5 * (threshold_otsu(clipped) - low)
+    radius = np.maximum(1, np.rint(CLOSING_MM / np.asarray(spacing))).astype(int)
+    padded = np.pad(bright, [(r, r) for r in radius])
+    closed = ndimage.binary_closing(padded, _ellipsoid(radius))
+    closed = closed[tuple(slice(r, -r) for r in radius)]
+    opened = ndimage.binary_opening(ndimage.binary_fill_holes(closed), iterations=2)
+    head = largest_component(opened)
+    for k in range(head.shape[2]):
+        head[:, :, k] = ndimage.binary_fill_holes(head[:, :, k])
+    return head
+
+
+def _ellipsoid(radius):
+    grid = np.ogrid[tuple(slice(-r, r + 1) for r in radius)]
+    return sum((g / r) ** 2 for g, r in zip(grid, radius, strict=True)) <= 1.0
+
+
+def largest_component(mask):
+    """The largest face-connected part of a mask; the mask itself where it is empty."""
+    parts, n = ndimage.label(mask)
+    if n < 2:
+        return mask.copy()
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
+def stripped_brain(data, voxel_ml, *, force=False):
+    """Mask of the brain in a scan whose surroundings were set to one constant value.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32 ndarray; NaN counts as background
+    voxel_ml : float, volume of a voxel in mL
+    force : bool, take the foreground for the brain whatever its size
+
+    Returns
+    -------
+    (X, Y, Z) bool ndarray, or None where this is no skull-stripped brain
+    """
+    known = data[np.isfinite(data)]
+    low = known.min()
+    background = 0.0 if np.count_nonzero(known == 0) > np.count_nonzero(known == low) else low
+    inside = np.isfinite(data) & (data != background)
+    if inside.mean() > 0.8:
+        return None
+    brain = ndimage.binary_fill_holes(largest_component(inside))
+    if force:
+        return brain
+    volume = np.count_nonzero(brain) * voxel_ml
+    if not BRAIN_ML[0] < volume < BRAIN_ML[1] or np.count_nonzero(inside & ~brain) > 0.1 * brain.sum():
+        return None
+    return brain

@@ -1,0 +1,126 @@
+"""Potts field over the voxel grid by mean field, updated in two colours.
+
+Voxels of one colour of the checkerboard have no neighbours among themselves (6 neighbours), so an
+update of a whole colour is exact coordinate ascent and never lowers the bound (DESIGN 3e).
+"""
+
+import numpy as np
+from numba import njit, prange
+
+
+def neighbour_weights(spacing):
+    """Coupling along each axis, inverse to distance, so that the six neighbours sum to six."""
+    inverse = 1.0 / np.asarray(spacing, np.float64)
+    return 3.0 * inverse / inverse.sum()
+
+
+@njit(cache=True, parallel=True)
+def _sweep(log_joint, q, active, wx, wy, wz, colour):
+    """Update the voxels of one colour; returns the largest change of any probability."""
+    nx, ny, nz, n_classes = q.shape
+    change = np.zeros(nx)
+    for i in prange(nx):
+        field = np.empty(n_classes, np.float32)
+        for j in range(ny):
+            for k in range((i + j + colour) % 2, nz, 2):
+                if not active[i, j, k]:
+                    continue
+                for c in range(n_classes):
+                    field[c] = log_joint[i, j, k, c]
+                if i > 0:
+                    for c in range(n_classes):
+                        field[c] += wx * q[i - 1, j, k, c]
+                if i < nx - 1:
+                    for c in range(n_classes):
+                        field[c] += wx * q[i + 1, j, k, c]
+                if j > 0:
+                    for c in range(n_classes):
+                        field[c] += wy * q[i, j - 1, k, c]
+                if j < ny - 1:
+                    for c in range(n_classes):
+                        field[c] += wy * q[i, j + 1, k, c]
+                if k > 0:
+                    for c in range(n_classes):
+                        field[c] += wz * q[i, j, k - 1, c]
+                if k < nz - 1:
+                    for c in range(n_classes):
+                        field[c] += wz * q[i, j, k + 1, c]
+                top = field[0]
+                for c in range(1, n_classes):
+                    top = max(top, field[c])
+                total = np.float32(0.0)
+                for c in range(n_classes):
+                    field[c] = np.exp(field[c] - top)
+                    total += field[c]
+                for c in range(n_classes):
+                    new = field[c] / total
+                    change[i] = max(change[i], abs(new - q[i, j, k, c]))
+                    q[i, j, k, c] = new
+    return change.max()
+
+
+@njit(cache=True, parallel=True)
+def _bound(log_joint, q, active, wx, wy, wz):
+    """Evidence lower bound of the active voxels, nats, summed plane by plane."""
+    nx, ny, nz, n_classes = q.shape
+    planes = np.zeros(nx)
+    for i in prange(nx):
+        for j in range(ny):
+            for k in range(nz):
+                if not active[i, j, k]:
+                    continue
+                for c in range(n_classes):
+                    p = q[i, j, k, c]
+                    if p < 1e-12:
+                        continue
+                    pair = np.float32(0.0)
+                    # Each pair of neighbours counts once; fixed neighbours behind count in full.
+                    if i < nx - 1:
+                        pair += wx * q[i + 1, j, k, c]
+                    if j < ny - 1:
+                        pair += wy * q[i, j + 1, k, c]
+                    if k < nz - 1:
+                        pair += wz * q[i, j, k + 1, c]
+                    if i > 0 and not active[i - 1, j, k]:
+                        pair += wx * q[i - 1, j, k, c]
+                    if j > 0 and not active[i, j - 1, k]:
+                        pair += wy * q[i, j - 1, k, c]
+                    if k > 0 and not active[i, j, k - 1]:
+                        pair += wz * q[i, j, k - 1, c]
+                    planes[i] += p * (log_joint[i, j, k, c] + pair - np.log(p))
+    return planes.sum()
+
+
+def mean_field(log_joint, active, spacing, beta, *, n_sweeps=10, tol=0.01):
+    """Posterior marginals of a Potts field with unary terms ``log_joint``.
+
+    Parameters
+    ----------
+    log_joint : (X, Y, Z, K) float32 ndarray, nats; rows need not be normalised
+    active : (X, Y, Z) bool ndarray; other voxels keep their unary posterior
+    spacing : (3,) voxel size, mm
+    beta : float, coupling in nats per neighbour; 0 gives the unary posterior
+    n_sweeps : int, at most so many updates of the whole field
+    tol : float, stop where no probability changes by more
+
+    Returns
+    -------
+    q : (X, Y, Z, K) float32 ndarray, rows sum to one
+    bound : (S,) float64 ndarray, evidence lower bound after each sweep, nats per active voxel
+
+    References
+    ----------
+    Zhang, Brady & Smith (2001), doi 10.1109/42.906424; mean field as in Bishop (2006), 10.1.
+    """
+    q = log_joint - log_joint.max(-1, keepdims=True)
+    np.exp(q, out=q)
+    q /= q.sum(-1, keepdims=True)
+    wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
+    count = max(int(np.count_nonzero(active)), 1)
+    bound = [_bound(log_joint, q, active, wx, wy, wz) / count]
+    for _ in range(n_sweeps if beta > 0 else 0):
+        change = max(_sweep(log_joint, q, active, wx, wy, wz, colour) for colour in (0, 1))
+        bound.append(_bound(log_joint, q, active, wx, wy, wz) / count)
+        if change < tol:
+            break
+    return q, np.array(bound)

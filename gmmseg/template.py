@@ -1,0 +1,37 @@
+"""The packaged brain template: ICBM 2009a symmetric tissue maps, as nilearn ships them."""
+
+from functools import lru_cache
+from importlib.resources import files
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from gmmseg.spatial.atlas import TissueAtlas, head_atlas
+
+
+@lru_cache(maxsize=1)
+def icbm_head_atlas() -> TissueAtlas:
+    """Head atlas over the packaged maps of grey matter, white matter and the brain.
+
+    Returns
+    -------
+    TissueAtlas, 2 mm voxels, classes GM, WM, CSF, bone, soft and air
+
+    References
+    ----------
+    Fonov et al. (2011), NeuroImage 54:313, doi 10.1016/j.neuroimage.2010.07.033.
+    """
+    (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
+    brain = (t1 > 0) | (grey > 127) | (white > 127)
+    thick = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
+    brain = ndimage.binary_fill_holes(thick)
+    full = np.float32(1 / 255)
+    return head_atlas(grey * full, white * full, brain, affine)
+
+
+def _load(name: str) -> tuple[np.ndarray, np.ndarray]:
+    resource = files("nilearn") / "datasets" / "data"
+    path = resource / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+    image = nib.load(str(path))
+    return np.asarray(image.dataobj), image.affine
