@@ -95,8 +95,10 @@ def others(x, k, covariance_type, iterations):
     covariances = np.repeat(np.diag(variances)[None], k, axis=0)
     try:
         import cv2
-    except ImportError:
-        print(f"{'':28} OpenCV is not installed")
+
+        cv2.ml  # noqa: B018 (OpenCV 5 moved it to its contributed modules)
+    except (ImportError, AttributeError):
+        print(f"{'':28} OpenCV with its ml module is not installed")
     else:
         model = cv2.ml.EM_create()
         model.setClustersNumber(k)
