@@ -173,14 +173,14 @@ class GaussianMixture(BaseMixture):
 
         The number of samples is the sum of ``sample_weight``.
         """
-        _, evidence, _ = self._posteriors(X)
+        evidence = self._evidence(self._seen(X))
         weight = _weights_for(sample_weight, evidence)
         weight = np.ones(len(evidence)) if weight is None else weight
         return float(-2 * evidence @ weight + self.n_parameters_ * np.log(weight.sum()))
 
     def aic(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Akaike information criterion; the lower the better."""
-        _, evidence, _ = self._posteriors(X)
+        evidence = self._evidence(self._seen(X))
         weight = _weights_for(sample_weight, evidence)
         weight = np.ones(len(evidence)) if weight is None else weight
         return float(-2 * evidence @ weight + 2 * self.n_parameters_)
@@ -264,6 +264,8 @@ class GaussianMixture(BaseMixture):
             super()._fit(X, sample_weight)
             self.covariance_type_ = self.covariance_type
             return self
+        if streaming.is_stream(X):
+            raise InputError("covariance_type 'auto' needs an array; name a model for a stream.")
         names = ("E", "V") if np.ndim(X) == 2 and np.shape(X)[1] == 1 else covariance.MODELS
         best, least, failures = None, np.inf, []
         for name in names:

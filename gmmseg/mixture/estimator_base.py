@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Any
@@ -224,16 +224,25 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def _posteriors(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.dtype]:
         X = self._seen(X)
-        terms = self._terms()
+        return *self._e_step(X), X.dtype
+
+    def _e_step(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if missing.any_missing(X):
-            out = missing.responsibilities(X, self.mixture_)
-        else:
-            out = moments.responsibilities(X, terms)
-        return *out, X.dtype
+            return missing.responsibilities(X, self.mixture_)
+        return moments.responsibilities(X, self._terms())
+
+    def _slabs(self, X: np.ndarray) -> Iterator[slice]:
+        """Rows whose posteriors take 64 MB, so that labels and densities need no more."""
+        rows = max(4096, 2**23 // self.n_components)
+        return (slice(first, first + rows) for first in range(0, len(X), rows))
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable component of each sample, (n_samples,) int64."""
-        return self._posteriors(X)[0].argmax(axis=1)
+        X = self._seen(X)
+        labels = np.empty(len(X), dtype=np.int64)
+        for rows in self._slabs(X):
+            labels[rows] = self._e_step(X[rows])[0].argmax(axis=1)
+        return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Posterior of each component for each sample, (n_samples, n_components)."""
@@ -245,8 +254,14 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
         A sample with missing values has the density of the values it has.
         """
-        _, evidence, dtype = self._posteriors(X)
-        return evidence.astype(dtype, copy=False)
+        X = self._seen(X)
+        return self._evidence(X).astype(X.dtype, copy=False)
+
+    def _evidence(self, X: np.ndarray) -> np.ndarray:
+        evidence = np.empty(len(X))
+        for rows in self._slabs(X):
+            evidence[rows] = self._e_step(X[rows])[1]
+        return evidence
 
     def score(
         self,

@@ -131,8 +131,8 @@ class BayesianGaussianMixture(BaseMixture):
         x, r, weight = self._start_moments(X, sample_weight, rng)
         r = np.eye(self.n_components)[r] if r.ndim == 1 else r
         r = r if weight is None else r * weight[:, None]
-        if weight is None and len(x) < len(X):
-            r = r * (len(X) / len(x))  # a subsample stands for all
+        total = len(X) if sample_weight is None else sample_weight.sum()
+        r = r * (total / r.sum())  # a subsample stands for all
         counts = r.sum(axis=0)
         means = np.where(counts[:, None] > 0, r.T @ x, prior.mean) / np.where(
             counts > 0, counts, 1.0

@@ -41,8 +41,8 @@ def as_levels(X: Any, sample_weight: np.ndarray | None) -> tuple[np.ndarray, np.
         return None
     if sample_weight is not None:
         weight = np.asarray(sample_weight, dtype=np.float64)
-        if weight.shape != column.shape:
-            return None
+        if weight.shape != column.shape or not (weight >= 0).all():
+            return None  # the caller says what is wrong with them
         values = np.bincount(column.astype(np.int64) - int(low), weight)
     else:
         values = count_levels(column, int(low), int(high - low) + 1)

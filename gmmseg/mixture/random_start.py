@@ -58,15 +58,11 @@ def _labels(
     state: np.random.RandomState,
 ) -> np.ndarray:
     if init == "kmeans":
-        import warnings
+        from sklearn.cluster import KMeans  # warns if there are fewer distinct samples than K
 
-        from sklearn.cluster import KMeans
-        from sklearn.exceptions import ConvergenceWarning
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than K
-            means = KMeans(n_clusters=k, n_init=1, random_state=state)
-            return means.fit(x, sample_weight=weight).labels_
+        return (
+            KMeans(n_clusters=k, n_init=1, random_state=state).fit(x, sample_weight=weight).labels_
+        )
     if init in ("k-means++", "random_from_data"):
         if init == "k-means++":
             from sklearn.cluster import kmeans_plusplus

@@ -283,3 +283,42 @@ def test_moments_of_parts_add_up():
     whole = moments.e_step(x, terms)
     assert_allclose(parts.scatter, whole.scatter, rtol=1e-10)
     assert parts.total == whole.total
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.05, 0.95))
+def test_splitting_a_weight_in_two_changes_nothing(seed, share):
+    _, x, begin = planted(2, n_samples=100, seed=seed)
+    weight = np.random.default_rng(seed).uniform(0.1, 3, len(x))
+    options = {"max_iter": 10, "tol": -np.inf, "variance_prior": em.VariancePrior(0.1)}
+    one = em.fit(x, begin, sample_weight=weight, **options)
+    both = np.concatenate([weight * share, weight * (1 - share)])
+    other = em.fit(np.tile(x, (2, 1)), begin, sample_weight=both, **options)
+    assert_allclose(other.mixture.means, one.mixture.means, atol=1e-8)
+    assert_allclose(other.objective, one.objective, atol=1e-10)
+
+
+@pytest.mark.parametrize("covariance_type", covariance.MODELS)
+@pytest.mark.parametrize(("n_channels", "n_components", "apart"), [(2, 2, 6.0), (4, 3, 5.0)])
+def test_planted_mixtures_of_every_model_are_recovered(
+    covariance_type, n_channels, n_components, apart
+):
+    """At least as likely as the truth on its own samples, hardly less so on others."""
+    rng = np.random.default_rng(7)
+    general, _, _ = planted(n_channels, seed=7, n_components=n_components, apart=apart)
+    scatter = general.covariances * general.weights[:, None, None]
+    covariances = covariance.maximise(scatter, general.weights, covariance_type)
+    truth = Mixture(general.weights, general.means, covariances)
+    x, label = truth.sample(3000, rng)
+    begin = start.from_labels(x, label, n_components)
+    found = em.fit(x, begin, covariance_type=covariance_type, max_iter=300).mixture
+    assert em.mean_log_likelihood(x, found) > em.mean_log_likelihood(x, truth)
+    fresh, _ = truth.sample(20_000, rng)
+    lost = em.mean_log_likelihood(fresh, truth) - em.mean_log_likelihood(fresh, found)
+    n_parameters = (
+        n_components * (n_channels + 1)
+        - 1
+        + covariance.n_covariance_parameters(covariance_type, n_components, n_channels)
+    )
+    # Wilks: half a parameter's worth of 1 / 3000 each in expectation; three times that
+    assert lost < 1.5 * n_parameters / 3000

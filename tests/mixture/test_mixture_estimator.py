@@ -261,3 +261,31 @@ def test_starts_that_are_not_finite_are_refused(bad):
         GaussianMixture(1, means_init=[[bad]]).fit(np.eye(3)[:, :1])
     with pytest.raises(InputError):
         GaussianMixture(1, precisions_init=[[[bad]]]).fit(np.eye(3)[:, :1])
+
+
+def test_fewer_distinct_values_than_components_is_said():
+    x = np.repeat([[0.0], [1.0]], 10, axis=0)
+    with pytest.warns(ConvergenceWarning, match="distinct"):
+        model = GaussianMixture(4, random_state=0).fit(x)
+    assert np.isfinite(model.predict_proba(x)).all()
+    with pytest.raises(InputError, match="distinct"):
+        GaussianMixture(4, init_params="quantile", random_state=0).fit(x)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan])
+def test_a_bad_weight_among_many_integers_is_found(bad):
+    x, weight = np.arange(8000)[:, None] % 50, np.ones(8000)
+    weight[7] = bad
+    with pytest.raises(ValueError, match=r"negative|NaN"):
+        GaussianMixture(1).fit(x, sample_weight=weight)
+
+
+def test_labels_of_many_samples_are_those_of_slabs():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(0, 1, (9000, 1)), rng.normal(9, 1, (9000, 1))])
+    x[5] = np.nan
+    model = GaussianMixture(2, random_state=0).fit(x)
+    model._slabs = lambda X: (slice(a, a + 1000) for a in range(0, len(X), 1000))
+    whole = model.predict_proba(x).argmax(axis=1)
+    assert np.array_equal(model.predict(x), whole)
+    assert np.isfinite(model.score_samples(x)).all()
