@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gmmseg import derivatives, labels, staging, volume
+from gmmseg import derivatives, labels, segmentation, staging, volume
 from gmmseg.derivatives import Outputs
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         settings = BrainSettings(**job.settings)
         _use_threads(settings.threads)
         result = segment_brain(scan, mask, settings, progress=progress)
-        warnings = tuple(dict.fromkeys((*volume.remarks(scan), *result.warnings)))
-        result = replace(result, warnings=warnings)
+        warnings = (*volume.remarks(scan), *result.warnings, *segmentation.doubts(result))
+        result = replace(result, warnings=tuple(dict.fromkeys(warnings)))
         if progress is not None:
             progress("writing", 1.0)
         notes = provenance.record(

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from gmmseg.volume import Volume
 
 
+PLAUSIBLE_ML = (700, 2300)
+"""Brain and CSF inside the skull, from a newborn's first months to the largest of adults."""
+
+
 class TissueVolume(NamedTuple):
     """Volume of one class in mL."""
 
@@ -103,6 +107,34 @@ class Segmentation:
     def bias_image(self) -> nib.Nifti1Image:
         """Multiplicative bias field as float32."""
         return volumes.to_image(self.bias, self.volume, dtype=np.float32)
+
+
+def doubts(segmentation: Segmentation) -> tuple[str, ...]:
+    """What speaks against this being the brain of a T1-weighted scan, a sentence each."""
+    found = []
+    means = {name: _class_mean(segmentation, name) for name in ("CSF", "GM", "WM")}
+    if not means["CSF"] < means["GM"] < means["WM"]:
+        shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+        found.append(
+            f"The mean intensities ({shown}) do not rise from CSF over GM to WM; "
+            f"the scan may not be T1-weighted, or not of a brain."
+        )
+    brain = segmentation.volumes_ml()[-1].from_labels
+    low, high = PLAUSIBLE_ML
+    if not low <= brain <= high:
+        found.append(
+            f"The brain with its CSF is {brain:.0f} mL large; {low} to {high} mL are plausible "
+            f"for a whole one. Check the picture."
+        )
+    return tuple(found)
+
+
+def _class_mean(segmentation: Segmentation, name: str) -> float:
+    """Mean intensity of a class, over its Gaussians; NaN if it has none."""
+    mixture = segmentation.mixture
+    own = [k for k, owner in enumerate(segmentation.component_names) if owner == name]
+    weights = mixture.weights[own]
+    return float(weights @ mixture.means[own, 0] / weights.sum()) if own else float("nan")
 
 
 def _freeze(owner: object, field: str, array: np.ndarray) -> None:

@@ -71,3 +71,5 @@ def install_workflow(monkeypatch, segment):
     module.BrainSettings = Settings
     module.segment_brain = segment
     monkeypatch.setitem(sys.modules, "gmmseg.workflows.brain", module)
+    # The ball is far smaller than a brain, which would be remarked on.
+    monkeypatch.setattr("gmmseg.segmentation.PLAUSIBLE_ML", (0, 2300))
