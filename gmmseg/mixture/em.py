@@ -25,6 +25,11 @@ from gmmseg.mixture import missing
 from gmmseg.mixture.model import Mixture, as_samples
 from gmmseg.mixture.moments import Moments, Terms, e_step, responsibilities, terms_of
 
+_SINGULAR = (
+    "the covariance of component {k} is singular (smallest variance {smallest:.3g}): it has "
+    "collapsed onto too few distinct samples. Use fewer components, or give a variance_prior."
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VariancePrior:
@@ -245,6 +250,9 @@ def update(
         covariances[alive] = models.maximise(
             scatter[alive], weight[alive], covariance_type, old[alive]
         )
+    if not np.isfinite(covariances).all():
+        k = int(np.flatnonzero(~np.isfinite(covariances).all(axis=(1, 2)))[0])
+        raise InputError(_SINGULAR.format(k=k, smallest=0.0))
     return Mixture(counts / counts.sum(), means, covariances)
 
 
@@ -433,11 +441,7 @@ def _collapsed(mixture: Mixture, terms: Terms) -> bool:
 def _singular(mixture: Mixture) -> str:
     smallest = np.linalg.eigvalsh(mixture.covariances)[:, 0]
     k = int(np.argmin(smallest))
-    return (
-        f"the covariance of component {k} is singular (smallest variance {smallest[k]:.3g}): it "
-        f"has collapsed onto too few distinct samples. Use fewer components, or give a "
-        f"variance_prior."
-    )
+    return _SINGULAR.format(k=k, smallest=smallest[k])
 
 
 def mean_log_likelihood(

@@ -228,7 +228,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
 
     def _e_step(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if missing.any_missing(X):
-            return missing.responsibilities(X, self.mixture_)
+            return missing.responsibilities(X, self.mixture_, terms=self._terms())
         return moments.responsibilities(X, self._terms())
 
     def _slabs(self, X: np.ndarray) -> Iterator[slice]:
@@ -320,8 +320,11 @@ class BaseMixture(DensityMixin, BaseEstimator):
         return Mixture(weights / weights.sum(), self.means_, self._full_covariances())
 
     def _full_covariances(self) -> np.ndarray:
+        """Covariances (K, C, C) from ``precisions_cholesky_``: definite in float32 too."""
         form = str(getattr(self, "covariance_type_", self.covariance_type))
-        return expand(self.covariances_, form, self.n_components, self.means_.shape[1])
+        upper = expand(self.precisions_cholesky_, form, *self.means_.shape)
+        factor = np.linalg.inv(upper)
+        return factor.transpose(0, 2, 1) @ factor
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -171,10 +171,14 @@ class BayesianGaussianMixture(BaseMixture):
                 )
         form = self.covariance_type
         if self.covariance_prior is None:
-            # A constant column has no scale of its own: it takes a sliver of the widest.
-            axes = np.diagonal(scale)
-            sliver = max(1e-6 * axes.max(), self.reg_covar, np.finfo(float).tiny ** 0.5)
-            scale = scale + np.diag(np.where(axes <= 1e-12 * axes.max(), sliver, 0.0))
+            # Constant or dependent columns have no scale of their own: they take a sliver.
+            axes = np.diagonal(scale).copy()
+            least = max(1e-6 * axes.max(), self.reg_covar, np.finfo(float).tiny ** 0.5)
+            axes[axes <= 1e-12 * axes.max()] = least
+            deviations = np.sqrt(axes)
+            if np.linalg.eigvalsh(scale / deviations / deviations[:, None])[0] < 1e-9:
+                scale = scale + 1e-6 * np.diag(axes)
+                scale[np.diag_indices_from(scale)] = np.maximum(np.diagonal(scale), axes)
         self.covariance_prior_ = self._covariance_prior(scale)
         per_component = self.covariance_prior_ if form == "tied" else [self.covariance_prior_]
         return bayes.Prior(

@@ -12,6 +12,8 @@ References
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from gmmseg.mixture import moments as full
@@ -71,21 +73,28 @@ class Patterns:
 
 
 def responsibilities(
-    samples: np.ndarray, mixture: Mixture, log_prior: np.ndarray | None = None
+    samples: np.ndarray,
+    mixture: Mixture,
+    log_prior: np.ndarray | None = None,
+    terms: Terms | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Posteriors (N, K) and log evidence (N,) of samples with missing values."""
+    """Posteriors (N, K) and log evidence (N,) of samples with missing values.
+
+    ``terms`` carry constants beyond the density, as variational ones do.
+    """
+    terms = full.terms_of(mixture) if terms is None else terms
     posterior = np.empty((len(samples), mixture.n_components))
     evidence = np.empty(len(samples))
     for observed, rows in group_rows(samples):
         prior = None if log_prior is None else log_prior[rows]
         if not len(observed):
-            given = np.log(mixture.weights)[None] if prior is None else prior
+            given = (terms.log_weights if prior is None else prior) + _beyond(mixture, terms)
+            given = np.broadcast_to(given, (len(rows), mixture.n_components))
             top = np.logaddexp.reduce(given, axis=1)
             posterior[rows], evidence[rows] = np.exp(given - top[:, None]), top
             continue
-        terms = full.terms_of(mixture.marginal(observed))
         posterior[rows], evidence[rows] = full.responsibilities(
-            samples[np.ix_(rows, observed)], terms, log_prior=prior
+            samples[np.ix_(rows, observed)], _seen(mixture, observed, terms), log_prior=prior
         )
     return posterior, evidence
 
@@ -132,14 +141,14 @@ def _pattern_moments(
     k, c = mixture.means.shape
     lacking = np.setdiff1d(np.arange(c), observed)
     if len(observed):
-        seen = full.terms_of(mixture.marginal(observed), blur=terms.blur)
+        seen = _seen(mixture, observed, terms)
         part = full.e_step(samples, seen, sample_weight=weight, log_prior=log_prior)
         seen_scatter = part.scatter
         if seen_scatter.ndim == 2:
             seen_scatter = seen_scatter[:, :, None] * np.eye(len(observed))
         counts, seen_sums, value = part.counts, part.sums, part.log_likelihood
     else:  # nothing observed: such rows say nothing but their prior
-        given = terms.log_weights[None] if log_prior is None else log_prior
+        given = (terms.log_weights if log_prior is None else log_prior) + _beyond(mixture, terms)
         given = np.broadcast_to(given, (len(weight), k))
         top = np.logaddexp.reduce(given, axis=1)
         counts = weight @ np.exp(given - top[:, None])
@@ -155,6 +164,21 @@ def _pattern_moments(
         scatter[j] = lift @ seen_scatter[j] @ lift.T
         scatter[j][np.ix_(lacking, lacking)] += counts[j] * rest
     return Moments(value, float(weight.sum()), counts, sums, scatter, mixture.means)
+
+
+def _beyond(mixture: Mixture, terms: Terms) -> np.ndarray:
+    """What ``terms`` add to the log density of each component, (K,); no pattern changes it."""
+    return terms.constants - full.terms_of(mixture, blur=terms.blur).constants
+
+
+def _seen(mixture: Mixture, observed: np.ndarray, terms: Terms) -> Terms:
+    """Terms of the observed channels."""
+    marginal = full.terms_of(mixture.marginal(observed), blur=terms.blur)
+    return replace(
+        marginal,
+        constants=marginal.constants + _beyond(mixture, terms),
+        log_weights=terms.log_weights,
+    )
 
 
 def regression_of(

@@ -289,3 +289,32 @@ def test_labels_of_many_samples_are_those_of_slabs():
     whole = model.predict_proba(x).argmax(axis=1)
     assert np.array_equal(model.predict(x), whole)
     assert np.isfinite(model.score_samples(x)).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_comes_in_nothing_infinite_comes_out(seed):
+    """Repeated, constant, huge, tiny, missing or too few values: a fit or one clear error."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rng.integers(2, 40), rng.integers(1, 5)))
+    kind = seed % 5
+    if kind == 0:
+        x = np.round(x)
+    elif kind == 1:
+        x[:, 0] = 3.0
+    elif kind == 2:
+        x *= 10.0 ** rng.integers(-12, 12)
+    elif kind == 3:
+        x[rng.random(x.shape) < 0.3] = np.nan
+    else:
+        x = np.repeat(x[:2], 10, axis=0)
+    name = rng.choice([*covariance.MODELS, "full", "tied", "diag", "spherical"])
+    model = GaussianMixture(int(rng.integers(1, 6)), covariance_type=str(name), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            model.fit(x.astype(np.float32) if seed % 2 else x)
+        except InputError:
+            return
+    assert np.isfinite(model.predict_proba(x)).all()
+    assert np.isfinite(model.score_samples(x)).all()
+    assert np.diff(model.lower_bounds_).min(initial=0.0) >= -1e-8

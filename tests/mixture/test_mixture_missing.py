@@ -65,3 +65,18 @@ def test_what_is_missing_is_filled_with_its_conditional_mean():
     conditional = TRUTH.condition([0, 2], row[0, [0, 2]])
     assert filled[0, 1] == pytest.approx(conditional.weights @ conditional.means[:, 0], abs=1e-12)
     assert filled[0, 0] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_the_evidence_bound_never_falls_with_gaps(covariance_type):
+    from gmmseg.mixture.estimator import BayesianGaussianMixture
+
+    rng = np.random.default_rng(5)
+    x, _ = TRUTH.sample(300, rng)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    model = BayesianGaussianMixture(
+        n_components=4, covariance_type=covariance_type, random_state=0, tol=0.0, max_iter=100
+    ).fit(x)
+    assert np.diff(model.lower_bounds_).min() >= -1e-11
+    assert np.isfinite(model.predict_proba(x)).all()
