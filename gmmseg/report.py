@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 16.0  # of the figure, inches
 N_SLICES = 7
 MARGIN_MM = 12.0  # of head shown around the brain, to see what was left out
-MIXED = "#7a5195"  # components between two tissues
+MIXED = "#7a5195"  # components between two tissues, or of a part of one
 
 
 class Plane(NamedTuple):
@@ -142,7 +142,12 @@ def class_densities(segmentation: Segmentation, intensities: np.ndarray) -> dict
     """
     mixture, names = segmentation.mixture, segmentation.component_names
     tissues = set(segmentation.names)
-    inside = [k for k, name in enumerate(names) if set(name.split("/")) <= tissues]
+    # "GM/WM" and "deep GM" are of the brain as well
+    inside = [
+        k
+        for k, name in enumerate(names)
+        if {part.split()[-1] for part in name.split("/")} <= tissues
+    ]
     inside.sort(key=lambda k: names[k] not in tissues)
     total = mixture.weights[inside].sum()
     curves: dict[str, np.ndarray] = {}

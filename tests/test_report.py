@@ -87,6 +87,11 @@ def test_mixed_classes_come_after_the_tissues_and_several_gaussians_add_up(resul
     assert curves["WM"][0] == pytest.approx(weight / np.sqrt(2 * np.pi * 16), rel=1e-6)
 
 
+def test_a_part_of_a_tissue_is_of_the_brain(result):
+    parts = dataclasses.replace(result, component_names=("deep GM", "WM", "CSF", "soft"))
+    assert list(report.class_densities(parts, np.array([10.0]))) == ["WM", "CSF", "deep GM"]
+
+
 def test_drawing_makes_no_global_state(figure):
     from matplotlib import _pylab_helpers
 
