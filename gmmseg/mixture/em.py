@@ -22,66 +22,24 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.mixture import covariance as models
 from gmmseg.mixture import missing
+from gmmseg.mixture.maximise import collapsed, m_step, singular_message, update
 from gmmseg.mixture.model import Mixture, as_samples
 from gmmseg.mixture.moments import Moments, Terms, e_step, responsibilities, terms_of
+from gmmseg.mixture.prior import VariancePrior
 
-_SINGULAR = (
-    "the covariance of component {k} is singular (smallest variance {smallest:.3g}): it has "
-    "collapsed onto too few distinct samples. Use fewer components, or give a variance_prior."
-)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class VariancePrior:
-    r"""Inverse Wishart prior on each covariance: ``strength`` voxels of variance ``floor``.
-
-    :math:`\log p(\Sigma) = -\tfrac{s}{2}\,[\log|\Sigma| + \mathrm{tr}(F \Sigma^{-1})]` up to a
-    constant, with :math:`s` the strength and :math:`F = \mathrm{diag}(floor)`. No component
-    can collapse onto a point: there the prior falls faster than the likelihood rises.
-
-    Attributes
-    ----------
-    floor : float or (C,) array-like
-        Variance the prior pulls to, image units squared; positive.
-    strength : float
-        How many voxels the prior is worth; positive.
-
-    References
-    ----------
-    .. [1] Fraley & Raftery (2007), *J. Classification* 24, 155-181,
-       doi 10.1007/s00357-007-0004-5.
-    """
-
-    floor: float | np.ndarray
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        floor = np.asarray(self.floor, dtype=np.float64)
-        if floor.ndim > 1 or not (np.isfinite(floor) & (floor > 0)).all():
-            raise InputError(f"VariancePrior.floor must be positive; got {self.floor}.")
-        if not (np.isfinite(self.strength) and self.strength > 0):
-            raise InputError(f"VariancePrior.strength must be positive; got {self.strength}.")
-
-    def scale(self, n_channels: int) -> np.ndarray:
-        """What the prior adds to each scatter matrix, (C, C)."""
-        floor = np.asarray(self.floor, dtype=np.float64)
-        if floor.ndim == 1 and len(floor) != n_channels:
-            raise InputError(
-                f"VariancePrior.floor has {len(floor)} values for {n_channels} channels."
-            )
-        return self.strength * np.diag(np.broadcast_to(floor, n_channels))
-
-    def log_density(self, terms: Terms) -> float:
-        """Sum over components of log p, up to a constant, in nats."""
-        squares = np.square(terms.roots)
-        if terms.diagonal:
-            log_dets, traces = np.log(terms.roots).sum(axis=1), squares
-        else:
-            log_dets = np.log(np.diagonal(terms.roots, axis1=1, axis2=2)).sum(axis=1)
-            traces = squares.sum(axis=1)  # tr(F Sigma^-1) = sum_c F_c sum_i W_ic^2
-        return float(
-            (self.strength * log_dets).sum() - 0.5 * (traces * self.floor).sum() * self.strength
-        )
+__all__ = [
+    "Fit",
+    "VariancePrior",
+    "checked",
+    "fit",
+    "iterate",
+    "log_joint",
+    "m_step",
+    "mean_log_likelihood",
+    "posteriors",
+    "stepper",
+    "update",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,91 +127,6 @@ def posteriors(
     if missing.any_missing(samples):
         return missing.responsibilities(samples, mixture, log_prior)
     return responsibilities(samples, terms_of(mixture), log_prior=log_prior)
-
-
-def m_step(
-    samples: np.ndarray,
-    posterior: np.ndarray,
-    *,
-    sample_weight: np.ndarray | None = None,
-    variance_prior: VariancePrior | None = None,
-    covariance_type: str = "full",
-) -> Mixture:
-    """Mixture of highest penalised likelihood given responsibilities (the M-step).
-
-    Parameters
-    ----------
-    samples : (N, C) array-like
-        Image units, nothing missing.
-    posterior : (N, K) array-like
-    sample_weight : (N,) array-like, optional
-        How many voxels each row stands for.
-    variance_prior : VariancePrior, optional
-    covariance_type : str
-        See :func:`gmmseg.mixture.covariance.model_name`.
-
-    Returns
-    -------
-    Mixture
-
-    Raises
-    ------
-    InputError
-        If a component has no samples, or a covariance is singular.
-
-    References
-    ----------
-    .. [1] Bishop (2006), eq. 9.24 to 9.26.
-    """
-    x = np.asarray(samples, dtype=np.float64)
-    r = np.asarray(posterior, dtype=np.float64)
-    if sample_weight is not None:
-        r = r * np.asarray(sample_weight, dtype=np.float64)[:, None]
-    counts = r.sum(axis=0)
-    if not (counts > 0).all():
-        raise InputError(
-            f"component {int(np.argmin(counts))} has no samples; start from fewer components."
-        )
-    means = (r.T @ x) / counts[:, None]
-    residuals = [x - mean for mean in means]
-    scatter = np.stack([(r[:, k, None] * d).T @ d for k, d in enumerate(residuals)])
-    moments = Moments(0.0, counts.sum(), counts, np.zeros_like(means), scatter, means)
-    return update(moments, None, variance_prior=variance_prior, covariance_type=covariance_type)
-
-
-def update(
-    moments: Moments,
-    previous: Mixture | None,
-    *,
-    variance_prior: VariancePrior | None = None,
-    covariance_type: str = "full",
-) -> Mixture:
-    """The M-step from moments; a component without samples keeps its place, at weight zero."""
-    means, scatter = moments.centred()
-    c = means.shape[1]
-    counts = moments.counts
-    alive = counts > 1e-12 * moments.total
-    if scatter.ndim == 2:
-        scatter = scatter[:, :, None] * np.eye(c)
-    weight = counts
-    if variance_prior is not None:
-        scatter = scatter + variance_prior.scale(c)
-        weight = counts + variance_prior.strength
-    if alive.all() or variance_prior is not None:
-        old = None if previous is None else previous.covariances
-        covariances = models.maximise(scatter, weight, covariance_type, old)
-    else:
-        if not alive.any() or previous is None:
-            raise InputError("no component has any samples; check the start and the weights.")
-        old = previous.covariances
-        covariances = old.copy()
-        covariances[alive] = models.maximise(
-            scatter[alive], weight[alive], covariance_type, old[alive]
-        )
-    if not np.isfinite(covariances).all():
-        k = int(np.flatnonzero(~np.isfinite(covariances).all(axis=(1, 2)))[0])
-        raise InputError(_SINGULAR.format(k=k, smallest=0.0))
-    return Mixture(counts / counts.sum(), means, covariances)
 
 
 def fit(
@@ -349,9 +222,9 @@ def iterate(
         try:
             terms = terms_of(mixture, blur=blur, diagonal=diagonal)
         except np.linalg.LinAlgError:
-            raise InputError(_singular(mixture)) from None
-        if _collapsed(mixture, terms):
-            raise InputError(_singular(mixture))
+            raise InputError(singular_message(mixture)) from None
+        if collapsed(mixture, terms):
+            raise InputError(singular_message(mixture))
         moments = step(mixture, terms)
         value = moments.log_likelihood
         if variance_prior is not None:
@@ -429,19 +302,6 @@ def _conforming(start: Mixture, covariance_type: str) -> Mixture:
     on = np.maximum(start.weights, 1e-12)
     covariances = models.maximise(start.covariances * on[:, None, None], on, covariance_type)
     return Mixture(start.weights, start.means, covariances)
-
-
-def _collapsed(mixture: Mixture, terms: Terms) -> bool:
-    """Whether a component is 1e12 times narrower than the data: a point, up to rounding."""
-    centre = mixture.weights @ mixture.means
-    spread = np.diagonal(mixture.covariances, axis1=1, axis2=2) + (mixture.means - centre) ** 2
-    return bool((np.abs(terms.roots) * np.sqrt(mixture.weights @ spread)).max() > 1e12)
-
-
-def _singular(mixture: Mixture) -> str:
-    smallest = np.linalg.eigvalsh(mixture.covariances)[:, 0]
-    k = int(np.argmin(smallest))
-    return _SINGULAR.format(k=k, smallest=smallest[k])
 
 
 def mean_log_likelihood(

@@ -14,15 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import covariance, em, start, streaming
-from gmmseg.mixture.estimator_base import (
-    BaseMixture,
-    Step,
-    _weights_for,
-    expand,
-    shrink,
-    terms_from,
-)
+from gmmseg.mixture.estimator_base import BaseMixture, Step, weights_for
 from gmmseg.mixture.estimator_bayes import BayesianGaussianMixture
+from gmmseg.mixture.forms import expand, shrink, terms_from
 from gmmseg.mixture.model import Mixture, whitening
 from gmmseg.mixture.moments import Terms, terms_of
 
@@ -174,14 +168,14 @@ class GaussianMixture(BaseMixture):
         The number of samples is the sum of ``sample_weight``.
         """
         evidence = self._evidence(self._seen(X))
-        weight = _weights_for(sample_weight, evidence)
+        weight = weights_for(sample_weight, evidence)
         weight = np.ones(len(evidence)) if weight is None else weight
         return float(-2 * evidence @ weight + self.n_parameters_ * np.log(weight.sum()))
 
     def aic(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Akaike information criterion; the lower the better."""
         evidence = self._evidence(self._seen(X))
-        weight = _weights_for(sample_weight, evidence)
+        weight = weights_for(sample_weight, evidence)
         weight = np.ones(len(evidence)) if weight is None else weight
         return float(-2 * evidence @ weight + 2 * self.n_parameters_)
 
@@ -194,7 +188,7 @@ class GaussianMixture(BaseMixture):
            doi 10.1109/34.865189.
         """
         posterior, _, _ = self._posteriors(X)
-        weight = _weights_for(sample_weight, posterior[:, 0])
+        weight = weights_for(sample_weight, posterior[:, 0])
         cost = -2 * np.log(posterior.max(axis=1))
         return self.bic(X, sample_weight) + float(cost.sum() if weight is None else cost @ weight)
 

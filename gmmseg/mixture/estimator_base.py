@@ -23,8 +23,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import em, missing, moments, streaming
+from gmmseg.mixture.forms import expand
 from gmmseg.mixture.levels import as_levels
-from gmmseg.mixture.model import LOG_2PI, Mixture
+from gmmseg.mixture.model import Mixture
 from gmmseg.mixture.moments import Moments, Terms
 from gmmseg.mixture.random_start import rows_to_start_from
 
@@ -271,7 +272,7 @@ class BaseMixture(DensityMixin, BaseEstimator):
     ) -> float:
         """Mean log density of samples, in nats."""
         evidence = self.score_samples(X)
-        return float(np.average(evidence, weights=_weights_for(sample_weight, evidence)))
+        return float(np.average(evidence, weights=weights_for(sample_weight, evidence)))
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw samples, sorted by component.
@@ -332,46 +333,8 @@ class BaseMixture(DensityMixin, BaseEstimator):
         return tags
 
 
-def expand(values: np.ndarray, form: str, n_components: int, n_channels: int) -> np.ndarray:
-    """Covariances or precisions of any of scikit-learn's forms as (K, C, C), float64."""
-    values = np.asarray(values, dtype=np.float64)
-    if form == "tied":
-        return np.broadcast_to(values, (n_components, n_channels, n_channels)).copy()
-    if form == "diag":
-        return values[:, :, None] * np.eye(n_channels)
-    if form == "spherical":
-        return values[:, None, None] * np.eye(n_channels)
-    return values
-
-
-def shrink(values: np.ndarray, form: str) -> np.ndarray:
-    """The inverse of :func:`expand`."""
-    if form == "tied":
-        return values[0].copy()
-    if form == "diag":
-        return np.diagonal(values, axis1=1, axis2=2).copy()
-    if form == "spherical":
-        return values[:, 0, 0].copy()
-    return values.copy()
-
-
-def terms_from(
-    means: np.ndarray, weights: np.ndarray, precisions_cholesky: np.ndarray, form: str
-) -> Terms:
-    """Terms of the E-step from an estimator's attributes."""
-    means = np.asarray(means, dtype=np.float64)
-    k, c = means.shape
-    upper = expand(precisions_cholesky, form, k, c)
-    roots = upper.transpose(0, 2, 1)
-    log_dets = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-    if form in ("diag", "spherical"):
-        roots = np.diagonal(roots, axis1=1, axis2=2).copy()
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(np.asarray(weights, dtype=np.float64))
-    return Terms(means, roots, log_dets - 0.5 * c * LOG_2PI, log_weights)
-
-
-def _weights_for(sample_weight: np.ndarray | None, like: np.ndarray) -> np.ndarray | None:
+def weights_for(sample_weight: np.ndarray | None, like: np.ndarray) -> np.ndarray | None:
+    """Checked weights of as many rows as ``like`` has, or None."""
     if sample_weight is None:
         return None
     return _check_sample_weight(sample_weight, like[:, None], dtype=np.float64)

@@ -9,7 +9,8 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import bayes
-from gmmseg.mixture.estimator_base import BaseMixture, Step, expand, shrink
+from gmmseg.mixture.estimator_base import BaseMixture, Step
+from gmmseg.mixture.forms import expand, shrink
 from gmmseg.mixture.missing import any_missing
 from gmmseg.mixture.model import whitening
 from gmmseg.mixture.moments import Moments, Terms
