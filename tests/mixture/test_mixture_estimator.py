@@ -318,3 +318,32 @@ def test_whatever_comes_in_nothing_infinite_comes_out(seed):
     assert np.isfinite(model.predict_proba(x)).all()
     assert np.isfinite(model.score_samples(x)).all()
     assert np.diff(model.lower_bounds_).min(initial=0.0) >= -1e-8
+
+
+def gallery(name):
+    """Data of scikit-learn's examples for mixtures, drawn as they draw them."""
+    state = np.random.RandomState(0)
+    if name == "ellipses":  # plot_gmm, plot_gmm_selection
+        stretched = state.randn(500, 2) @ np.array([[0.0, -0.1], [1.7, 0.4]])
+        return np.concatenate([stretched, 0.7 * state.randn(500, 2) + np.array([-4, 1])])
+    if name == "density":  # plot_gmm_pdf
+        shifted = state.randn(300, 2) + np.array([20, 20])
+        stretched = state.randn(300, 2) @ np.array([[0.0, -0.7], [3.5, 0.7]])
+        return np.concatenate([shifted, stretched])
+    step = 4.0 * np.pi / 100  # plot_gmm_sin
+    i = np.arange(100)
+    noise = state.normal(0, 0.1, (100, 2))
+    x = i * step - 6.0
+    return np.stack([x + noise[:, 0], 3.0 * (np.sin(x) + noise[:, 1])], axis=1)
+
+
+@pytest.mark.parametrize(("name", "k"), [("ellipses", 2), ("density", 2), ("sine", 10)])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_scikit_learns_examples_come_out_alike(name, k, covariance_type):
+    x = gallery(name)
+    options = {
+        "covariance_type": covariance_type, "tol": 1e-10, "max_iter": 5000, "random_state": 0,
+    }  # fmt: skip
+    sk = mixture.GaussianMixture(k, **options).fit(x)
+    ours = GaussianMixture(k, **options).fit(x)
+    assert ours.score(x) == pytest.approx(sk.score(x), abs=1e-5)
