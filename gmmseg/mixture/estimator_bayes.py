@@ -11,6 +11,7 @@ from gmmseg.checks import InputError
 from gmmseg.mixture import bayes
 from gmmseg.mixture.estimator_base import BaseMixture, Step
 from gmmseg.mixture.forms import expand, shrink
+from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.missing import any_missing
 from gmmseg.mixture.model import whitening
 from gmmseg.mixture.moments import Moments, Terms
@@ -135,10 +136,10 @@ class BayesianGaussianMixture(BaseMixture):
         total = len(X) if sample_weight is None else sample_weight.sum()
         r = r * (total / r.sum())  # a subsample stands for all
         counts = r.sum(axis=0)
-        means = np.where(counts[:, None] > 0, r.T @ x, prior.mean) / np.where(
-            counts > 0, counts, 1.0
-        ).reshape(-1, 1)
-        scatter = np.stack([(r[:, k, None] * (x - m)).T @ (x - m) for k, m in enumerate(means)])
+        with one_blas_thread():
+            means = np.where(counts[:, None] > 0, r.T @ x, prior.mean)
+            means /= np.where(counts > 0, counts, 1.0)[:, None]
+            scatter = np.stack([(r[:, k, None] * (x - m)).T @ (x - m) for k, m in enumerate(means)])
         moments = Moments(0.0, counts.sum(), counts, np.zeros_like(means), scatter, means)
         return bayes.update(moments.blurred(self.reg_covar), prior)
 
@@ -260,5 +261,6 @@ def _mean_and_covariance(
         X = np.where(np.isnan(X), np.nanmean(X, axis=0), X)
     mean = np.average(X, axis=0, weights=weight).astype(np.float64)
     residual = X - mean
-    scatter = (residual * weight[:, None]).T @ residual
+    with one_blas_thread():
+        scatter = (residual * weight[:, None]).T @ residual
     return mean, np.atleast_2d(scatter / max(weight.sum() - 1, 1e-300))

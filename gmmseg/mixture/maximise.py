@@ -6,6 +6,7 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import covariance as models
+from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
 from gmmseg.mixture.moments import Moments, Terms
 from gmmseg.mixture.prior import VariancePrior
@@ -59,9 +60,9 @@ def m_step(
         raise InputError(
             f"component {int(np.argmin(counts))} has no samples; start from fewer components."
         )
-    means = (r.T @ x) / counts[:, None]
-    residuals = [x - mean for mean in means]
-    scatter = np.stack([(r[:, k, None] * d).T @ d for k, d in enumerate(residuals)])
+    with one_blas_thread():
+        means = (r.T @ x) / counts[:, None]
+        scatter = np.stack([(r[:, k, None] * (x - m)).T @ (x - m) for k, m in enumerate(means)])
     moments = Moments(0.0, counts.sum(), counts, np.zeros_like(means), scatter, means)
     return update(moments, None, variance_prior=variance_prior, covariance_type=covariance_type)
 

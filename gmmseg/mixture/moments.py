@@ -11,15 +11,14 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numba
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from gmmseg.mixture import kernels
+from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import LOG_2PI, Mixture, whitening
 
 FUSED_CHANNELS = 8  # above, matrix products are faster than the compiled pass
@@ -354,7 +353,7 @@ def in_order(
         for chunk in chunks:
             yield task(chunk)
         return
-    with _one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[T]] = deque()
         for chunk in chunks:
             waiting.append(pool.submit(task, chunk))
@@ -362,12 +361,3 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    return _controller().limit(limits=1, user_api="blas")

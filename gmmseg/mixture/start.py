@@ -7,6 +7,7 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.mixture.covariance import maximise
 from gmmseg.mixture.hierarchy import agglomerate
+from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
 
 
@@ -348,12 +349,14 @@ def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     moved = centres - middle
     offsets = 0.5 * np.square(moved).sum(axis=1)
     rows = max(1, 2**20 // len(centres))
-    for first in range(0, len(x), rows):
-        part = x[first : first + rows] - middle
-        labels[first : first + rows] = (offsets - part @ moved.T).argmin(axis=1)
+    with one_blas_thread():
+        for first in range(0, len(x), rows):
+            part = x[first : first + rows] - middle
+            labels[first : first + rows] = (offsets - part @ moved.T).argmin(axis=1)
     return labels
 
 
 def _pooled(x: np.ndarray, w: np.ndarray, mean: np.ndarray) -> np.ndarray:
     residual = x - mean
-    return (residual * w[:, None]).T @ residual / w.sum()
+    with one_blas_thread():
+        return (residual * w[:, None]).T @ residual / w.sum()

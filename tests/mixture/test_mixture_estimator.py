@@ -1,5 +1,8 @@
 """The estimators: scikit-learn's interface, and what is added to it."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -347,3 +350,27 @@ def test_scikit_learns_examples_come_out_alike(name, k, covariance_type):
     sk = mixture.GaussianMixture(k, **options).fit(x)
     ours = GaussianMixture(k, **options).fit(x)
     assert ours.score(x) == pytest.approx(sk.score(x), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "n_channels"), [("GaussianMixture", 3), ("BayesianGaussianMixture", 12)]
+)
+def test_a_process_with_other_threads_gives_the_same_bits(estimator, n_channels):
+    """The start included: libraries below would split sums by their number of threads."""
+    code = (
+        "import warnings, hashlib, numpy as np; warnings.simplefilter('ignore');"
+        f"from gmmseg.mixture.estimator import {estimator} as E;"
+        f"x = np.random.default_rng(0).normal(size=(30_000, {n_channels}));"
+        "m = E(n_components=3, random_state=0, max_iter=3).fit(x);"
+        "print(hashlib.sha256(m.covariances_.tobytes() + m.predict_proba(x).tobytes()).hexdigest())"
+    )
+    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **dict.fromkeys(names, threads)},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]  # fmt: skip
+    assert hashes[0] == hashes[1]
