@@ -60,6 +60,14 @@ def sample_head(make_sample):
 
 
 @pytest.fixture(scope="session")
+def sample_result(sample_t1):
+    """The sample scan, segmented with nothing else given; made once, its arrays are read-only."""
+    import gmmseg
+
+    return gmmseg.segment_brain(sample_t1)
+
+
+@pytest.fixture(scope="session")
 def bench():
     """Folder of the benchmark scans, which are not part of the project."""
     folder = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench"))
