@@ -13,7 +13,7 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import em, kernels
-from gmmseg.mixture.levels import count_levels
+from gmmseg.mixture.levels import count_bins, count_levels
 from gmmseg.mixture.model import Mixture
 from gmmseg.mixture.start import quantile
 from gmmseg.mixture.univariate import cdf, classify, cuts, posteriors, quantile_function
@@ -64,9 +64,10 @@ def weighted_bins(samples: np.ndarray, n_bins: int = 256) -> tuple[np.ndarray, n
     if x.dtype.kind == "b":
         x = x.astype(np.uint8)
     if x.dtype.kind == "f":
+        if x.dtype not in (np.float32, np.float64):
+            x = x.astype(np.float64)
         low, high = _range(x)
-        missing = np.isnan(high - low)
-        if missing:
+        if np.isnan(low):
             x = x[~np.isnan(x)]
             low, high = _range(x)
     elif x.dtype.kind in "iu":
@@ -80,7 +81,10 @@ def weighted_bins(samples: np.ndarray, n_bins: int = 256) -> tuple[np.ndarray, n
         counts = count_levels(x, base, int(high) - base + 1)
         used = np.flatnonzero(counts)
         return (used + base)[:, None], counts[used].astype(np.float64)
-    counts, edges = np.histogram(x, bins=n_bins, range=(float(low), float(high)))
+    if low == high:
+        return np.array([[low]]), np.array([float(len(x))])
+    counts = count_bins(x, low, high, n_bins)
+    edges = np.linspace(low, high, n_bins + 1)
     used = np.flatnonzero(counts)
     centres = 0.5 * (edges[:-1] + edges[1:])
     return centres[used, None], counts[used].astype(np.float64)
@@ -240,6 +244,7 @@ def _centres(
 
 
 def _range(x: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest value as Python numbers, whose difference cannot overflow."""
     if not x.size:
         raise InputError("samples hold no values; all are missing.")
-    return x.min(), x.max()
+    return x.min().item(), x.max().item()

@@ -305,3 +305,13 @@ def whiten(covariances, roots, log_dets):
                     value -= lower[a, c] * roots[k, c, b]
                 roots[k, a, b] = value / lower[a, a] if a >= b else 0.0
     return -1
+
+
+@njit(nogil=True, cache=True)
+def count_bins(x, low, per_bin, n_bins):
+    """Occurrences in equal bins from ``low`` on; NaN is left out, the last bin is closed."""
+    counts = np.zeros(n_bins, dtype=np.int64)
+    for value in x:
+        if value == value:
+            counts[min(np.int64((np.float64(value) - low) * per_bin), n_bins - 1)] += 1
+    return counts

@@ -157,3 +157,37 @@ def test_two_channels_of_integers_are_exact():
     )
     rows = em.fit(values, begin, variance_prior=prior, max_iter=50, tol=0.0)
     assert_allclose(grid.mixture.covariances, rows.mixture.relabelled().covariances, atol=1e-8)
+
+
+def test_bins_are_numpys():
+    values = np.random.default_rng(0).gamma(2.0, 30.0, 200_001)
+    centres, counts = histogram.weighted_bins(values.astype(np.float32), n_bins=100)
+    expected, edges = np.histogram(values.astype(np.float32), bins=100)
+    used = expected > 0
+    assert np.array_equal(counts, expected[used])
+    assert_allclose(centres[:, 0], (0.5 * (edges[:-1] + edges[1:]))[used], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int8, np.uint16])
+def test_the_full_range_of_an_integer_type_does_not_overflow(dtype):
+    ends = np.iinfo(dtype)
+    centres, counts = histogram.weighted_bins(np.array([ends.min, ends.max, ends.max], dtype))
+    assert centres.ravel().tolist() == [ends.min, ends.max]
+    assert counts.tolist() == [1, 2]
+    from gmmseg.mixture.levels import as_levels
+
+    column = np.repeat(np.array([ends.min, ends.max], dtype), 200_000)[:, None]
+    levels, weights = as_levels(column, None)
+    assert levels.ravel().tolist() == [ends.min, ends.max]
+    assert weights.tolist() == [200_000, 200_000]
+
+
+def test_whole_numbers_with_gaps_are_still_exact():
+    centres, counts = histogram.weighted_bins([1.0, np.nan, 4.0, 4.0])
+    assert (centres.ravel().tolist(), counts.tolist()) == ([1, 4], [1, 2])
+    assert centres.dtype.kind == "i"
+
+
+def test_a_constant_image_is_one_bin():
+    centres, counts = histogram.weighted_bins(np.full(7, 0.5))
+    assert (centres.ravel().tolist(), counts.tolist()) == ([0.5], [7])
