@@ -1,6 +1,6 @@
 """Tissue prior maps: the packaged brain template, and the head around it, made from distances."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit, prange
@@ -8,7 +8,8 @@ from scipy import ndimage
 from scipy.special import expit
 
 TISSUES = ("GM", "WM", "CSF")
-OUTSIDE = ("bone", "soft", "air")
+CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
+LABELS = (0, 1, 2, 0, 3, 3, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,14 +21,22 @@ class TissueAtlas:
     maps : (X, Y, Z, K) float32 ndarray, last axis sums to one
     affine : (4, 4) float64 ndarray, voxel index to template mm (RAS+)
     names : tuple of K str
+    labels : tuple of K int
+        Which tissue each class is part of; ``n_tissues`` for what lies outside the brain. Classes
+        of the brain come first.
     n_tissues : int
-        The first ``n_tissues`` classes are brain tissues, the others lie outside the brain.
     """
 
     maps: np.ndarray
     affine: np.ndarray
     names: tuple[str, ...]
+    labels: tuple[int, ...]
     n_tissues: int
+
+    @property
+    def n_inside(self):
+        """How many of the classes lie in the brain."""
+        return sum(label < self.n_tissues for label in self.labels)
 
     def smoothed(self, sigma_mm):
         """Return the atlas blurred by a Gaussian of ``sigma_mm`` (standard deviation, mm)."""
@@ -36,17 +45,18 @@ class TissueAtlas:
             [ndimage.gaussian_filter(m, sigma, mode="nearest") for m in np.moveaxis(self.maps, -1, 0)],
             axis=-1,
         )
-        return TissueAtlas(maps / maps.sum(-1, keepdims=True), self.affine, self.names, self.n_tissues)
+        return replace(self, maps=maps / maps.sum(-1, keepdims=True))
 
     def without_head(self):
         """Return the atlas with everything outside the brain merged into one class."""
-        n = self.n_tissues
+        n = self.n_inside
         outside = self.maps[..., n:].sum(-1, keepdims=True)
         maps = np.concatenate([self.maps[..., :n], outside], axis=-1)
-        return TissueAtlas(maps, self.affine, (*self.names[:n], "outside"), n)
+        names, labels = (*self.names[:n], "outside"), (*self.labels[:n], self.n_tissues)
+        return TissueAtlas(maps, self.affine, names, labels, self.n_tissues)
 
 
-def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, rim_mm=3.0, rim_width_mm=1.0):
+def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, rim_mm=3.0, rim_width_mm=1.0, bone_peak=0.7, bone_mm=3.5):
     """Build the six-class head atlas from brain maps alone.
 
     Outside the brain nothing is packaged, so its classes come from the distance d to the brain
@@ -63,7 +73,8 @@ def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, ri
 
     Returns
     -------
-    TissueAtlas with classes GM, WM, CSF, bone, soft, air
+    TissueAtlas with the classes ``CLASSES``: deep grey matter is paler than cortex in T1 and has an
+    intensity of its own
     """
     grey, white, brain, affine = _resampled(grey, white, brain, affine, spacing_mm, margin_mm)
     inside = np.clip(brain, 0, 1)
@@ -74,9 +85,10 @@ def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, ri
     # The packaged mask ends near the pial surface: the space above it holds CSF too.
     rim = expit((rim_mm - distance) / rim_width_mm)
     inside = np.maximum(inside, rim)
+    deep = _deep_region(inside, affine)
     csf = np.clip(inside - grey - white, 0, 1)
     distance = np.maximum(distance - rim_mm, 0)
-    bone = np.exp(-0.5 * ((distance - 3.5) / 3.0) ** 2)
+    bone = bone_peak * np.exp(-0.5 * ((distance - bone_mm) / 3.0) ** 2)
     air = expit((distance - 13.0) / 4.0)
     soft = (1 - air) * (1 - bone)
     far = distance > 6
@@ -86,11 +98,21 @@ def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, ri
     outside = np.stack([bone, soft, air], axis=-1) + 0.02
     outside /= outside.sum(-1, keepdims=True)
     maps = np.concatenate(
-        [np.stack([grey, white, csf], axis=-1), (1 - inside)[..., None] * outside], axis=-1
+        [np.stack([(1 - deep) * grey, white, csf, deep * grey], axis=-1), (1 - inside)[..., None] * outside], axis=-1
     ).astype(np.float32)
     maps = np.clip(maps, 0, None) + 1e-4
     maps /= maps.sum(-1, keepdims=True)
-    return TissueAtlas(maps, affine, TISSUES + OUTSIDE, len(TISSUES))
+    return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
+
+
+def _deep_region(inside, affine):
+    """Where grey matter is basal ganglia or thalamus: a soft box in the middle of the brain."""
+    index = np.ogrid[tuple(slice(n) for n in inside.shape)]
+    x, y, z = (np.abs(affine[i, i]) * index[i] + affine[i, 3] for i in range(3))
+    box = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
+    size = np.abs(np.diag(affine)[:3])
+    box &= ndimage.distance_transform_edt(inside > 0.5, sampling=size) > 22
+    return ndimage.gaussian_filter(box.astype(np.float32), 1.5 / size)
 
 
 def _resampled(grey, white, brain, affine, spacing_mm, margin_mm):

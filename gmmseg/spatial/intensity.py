@@ -1,10 +1,8 @@
-"""What intensities each class shows: Gaussians, with mixed voxels between neighbouring tissues.
+"""What intensities each class of the head shows: Gaussians, fitted by exact EM on a fine grid.
 
-A voxel that holds a fraction a of one tissue and 1 - a of another has the mean
-``a m1 + (1 - a) m2``. Fractions are spread evenly and the label is the larger one, so each tissue
-class is a pure Gaussian and, towards each neighbour, a few mixed ones up to half and half
-(cf. Shattuck et al. 2001, doi 10.1006/nimg.2000.0730). All are Gaussians whose means and
-variances are linear in those of the pure tissues: EM stays exact.
+Brain tissues have one Gaussian each and share one variance, so that the border between two tissues
+lies midway between their means, where a mixed voxel holds as much of one as of the other. Free
+variances let the grey class, widened by its mixed voxels, push into white matter.
 """
 
 from dataclasses import dataclass, replace
@@ -14,75 +12,60 @@ from numba import njit, prange
 
 N_BLOCKS = 16  # fixed, so that sums do not depend on the number of threads
 N_GRID = 2048
-N_TIED = 3  # classes GM, WM and CSF share one variance
 STRAY = 1e-3  # chance that a voxel called outside by a mask is brain after all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntensityModel:
-    """Gaussian components of every class; means and variances are linear in the pure ones.
+    """Gaussian components of every class.
 
     Attributes
     ----------
-    design : (M, P) float64 ndarray, share of each pure signal in each component, rows sum to one
     owner : (M,) int64 ndarray, class of each component
     weights : (M,) float64 ndarray, sums to one within each class
-    pure_means : (P,) float64 ndarray, image units
-    pure_variances : (P,) float64 ndarray, image units squared
+    means : (M,) float64 ndarray, image units
+    group : (M,) int64 ndarray, which variance each component has
+    group_variances : (G,) float64 ndarray, image units squared
     """
 
-    design: np.ndarray
     owner: np.ndarray
     weights: np.ndarray
-    pure_means: np.ndarray
-    pure_variances: np.ndarray
-    variance_design: np.ndarray
-
-    @property
-    def means(self):
-        """(M,) component means, image units."""
-        return self.design @ self.pure_means
+    means: np.ndarray
+    group: np.ndarray
+    group_variances: np.ndarray
 
     @property
     def variances(self):
         """(M,) component variances, image units squared."""
-        return self.variance_design @ self.pure_variances
+        return self.group_variances[self.group]
 
 
-def design_for(neighbours, n_pure_each, n_steps):
-    """Lay out the components.
+@dataclass(frozen=True, slots=True, eq=False)
+class IntensityPrior:
+    """Priors of means (Gaussian) and variances (inverse gamma), each worth a number of samples.
 
-    Parameters
+    Attributes
     ----------
-    neighbours : sequence of (int, int)
-        Pairs of classes that share voxels; both must have one pure signal.
-    n_pure_each : sequence of int, number of Gaussians of each class
-    n_steps : int, mixed components on each side of half and half
-
-    Returns
-    -------
-    design (M, P), owner (M,)
+    means : (M,) float64 ndarray, image units
+    mean_samples : (M,) float64 ndarray
+    variances : (G,) float64 ndarray, image units squared
+    variance_samples : float
     """
-    first = np.concatenate([[0], np.cumsum(n_pure_each)])
-    rows, owner = [], []
-    for k, n in enumerate(n_pure_each):
-        for i in range(n):
-            row = np.zeros(first[-1])
-            row[first[k] + i] = 1.0
-            rows.append(row)
-            owner.append(k)
-    shares = 0.5 + 0.5 * (np.arange(n_steps) + 0.5) / n_steps  # of the owner: above one half
-    for a, b in neighbours:
-        for mine, other in ((a, b), (b, a)):
-            for share in shares:
-                row = np.zeros(first[-1])
-                row[first[mine]], row[first[other]] = share, 1 - share
-                rows.append(row)
-                owner.append(mine)
-    return np.array(rows), np.array(owner)
+
+    means: np.ndarray
+    mean_samples: np.ndarray
+    variances: np.ndarray
+    variance_samples: float
+
+    def log_density(self, model):
+        """Log prior of the parameters of ``model``, nats, up to a constant."""
+        v = model.group_variances
+        spread = -self.variance_samples * (np.log(v) + self.variances / v).sum()
+        distance = (model.means - self.means) ** 2 / self.variances[model.group]
+        return spread - 0.5 * (self.mean_samples * distance).sum()
 
 
-def starting_model(values, prior, outside, n_gaussians):
+def starting_model(values, prior, outside, quantiles, n_tied):
     """Start from the values that the prior gives to each class.
 
     Parameters
@@ -90,33 +73,35 @@ def starting_model(values, prior, outside, n_gaussians):
     values : (N,) float64 ndarray
     prior : (N, K) ndarray
     outside : (N,) bool ndarray, samples whose value is not looked at
-    n_gaussians : sequence of K int, Gaussians of each class
+    quantiles : sequence of K tuples
+        Quantiles of its class at which each Gaussian starts; none for a class without a value.
+    n_tied : int
+        The first ``n_tied`` classes (tissues, one Gaussian each) share one variance.
 
     Returns
     -------
-    IntensityModel; Gaussians of one class start at its quantiles, tissues share one variance
+    IntensityModel
     """
     order = np.argsort(values, kind="stable")
     means, variances = [], []
-    for k, n in enumerate(n_gaussians):
-        if n == 0:
+    for k, levels in enumerate(quantiles):
+        if not levels:
             continue
         w = np.where(outside, 0.0, prior[:, k]) ** 2  # squared: voxels that are mostly this class
+        w += 1e-12
         cumulative = np.cumsum(w[order]) / w.sum()
-        means += list(np.interp((np.arange(n) + 0.5) / n, cumulative, values[order]))
+        means += list(np.interp(levels, cumulative, values[order]))
         spread = np.average((values - np.average(values, weights=w)) ** 2, weights=w)
-        variances += [0.5 * spread / n**2] * n
-    owner = np.repeat(np.arange(len(n_gaussians)), n_gaussians)
-    tissues = owner < N_TIED
-    variance_design = np.column_stack([tissues, np.eye(len(owner))[:, ~tissues]]).astype(np.float64)
+        variances += [0.5 * spread / len(levels) ** 2] * len(levels)
+    owner = np.repeat(np.arange(len(quantiles)), [len(levels) for levels in quantiles])
+    tied = owner < n_tied
     variances = np.array(variances)
     return IntensityModel(
-        design=np.eye(len(owner)),
-        variance_design=variance_design,
         owner=owner,
         weights=1 / np.bincount(owner)[owner],
-        pure_means=np.array(means),
-        pure_variances=np.concatenate([[variances[tissues].min()], variances[~tissues]]),
+        means=np.array(means),
+        group=np.where(tied, 0, np.cumsum(~tied)),
+        group_variances=np.concatenate([[variances[tied].min()], variances[~tied]]),
     )
 
 
@@ -231,58 +216,19 @@ def component_sums(model, table, counts):
     return np.stack([r.sum(0), (r * y).sum(0), (r * y * y).sum(0)], axis=1)
 
 
-def log_penalty(model, prior_variance, strength):
-    """Log of the inverse-gamma prior on the pure variances, up to a constant, in nats."""
-    v = model.pure_variances
-    return -strength * (np.log(v) + prior_variance / v).sum()
+def maximise(model, sums, prior):
+    """M-step from the sums of one E-step: weights, then means, then variances, each in closed form.
 
-
-def maximise(model, statistics, prior_variance, strength):
-    """M-step: weights, pure means and pure variances, from the sums of one E-step.
-
-    Means solve a weighted least-squares problem given the variances; variances take damped Fisher
-    steps that never lower the expected log-likelihood, so the whole is a generalised EM step
-    (Dempster, Laird & Rubin 1977).
+    Each is the maximum given the others, so no step lowers the penalised likelihood (ECM, Meng &
+    Rubin 1993).
     """
-    n, s1, s2 = statistics.T
-    class_total = np.bincount(model.owner, weights=n + 1e-3)
-    weights = (n + 1e-3) / class_total[model.owner]
-    model = replace(model, weights=weights)
-    for _ in range(3):
-        precision = n / model.variances
-        normal = model.design.T @ (precision[:, None] * model.design)
-        normal += 1e-9 * np.trace(normal) * np.eye(len(normal)) / len(normal)
-        target = model.design.T @ (s1 / model.variances)
-        empty = np.diag(normal) < 1e-6 * np.diag(normal).max()
-        means = np.linalg.solve(normal, target + 0.0)
-        means = np.where(empty, model.pure_means, means)
-        model = _better(model, replace(model, pure_means=means), statistics, prior_variance, strength)
-        residual = s2 - 2 * model.means * s1 + model.means**2 * n
-        v = model.variances
-        gradient = model.variance_design.T @ (0.5 * (residual / v - n) / v)
-        gradient += strength * (prior_variance / model.pure_variances - 1) / model.pure_variances
-        fisher = model.variance_design.T @ ((0.5 * n / v**2)[:, None] * model.variance_design)
-        fisher += np.diag(strength / model.pure_variances**2)
-        step = np.linalg.solve(fisher, gradient)
-        scale = 1.0
-        for _ in range(12):
-            trial = np.maximum(model.pure_variances + scale * step, 0.1 * model.pure_variances)
-            better = _better(
-                model, replace(model, pure_variances=trial), statistics, prior_variance, strength
-            )
-            if better is not model:
-                model = better
-                break
-            scale *= 0.5
-    return model
-
-
-def _expected(model, statistics, prior_variance, strength):
-    n, s1, s2 = statistics.T
-    m, v = model.means, model.variances
-    fit = -0.5 * (n * np.log(v) + (s2 - 2 * m * s1 + m * m * n) / v).sum()
-    return fit + log_penalty(model, prior_variance, strength)
-
-
-def _better(model, trial, *args):
-    return trial if _expected(trial, *args) >= _expected(model, *args) else model
+    n, s1, s2 = sums.T
+    weights = (n + 1e-3) / np.bincount(model.owner, weights=n + 1e-3)[model.owner]
+    pull = prior.mean_samples / prior.variances[model.group]
+    means = (s1 / model.variances + pull * prior.means) / (n / model.variances + pull + 1e-12)
+    means = np.where(n + prior.mean_samples > 1e-6, means, model.means)
+    residual = np.bincount(model.group, weights=s2 - 2 * means * s1 + means**2 * n)
+    count = np.bincount(model.group, weights=n)
+    strength = 2 * prior.variance_samples
+    variances = (residual + strength * prior.variances) / (count + strength)
+    return replace(model, weights=weights, means=means, group_variances=variances)

@@ -23,16 +23,16 @@ def tissue_region(fit, lattice, atlas, threshold=0.01):
     points = np.ascontiguousarray(points @ to_voxel[:3, :3].T + to_voxel[:3, 3])
     prior = np.empty((len(points), len(atlas.names)), np.float32)
     sample_prior(atlas.maps, points, prior)
-    inside = prior[:, : atlas.n_tissues].sum(1) > threshold
+    inside = prior[:, : atlas.n_inside].sum(1) > threshold
     return ndimage.binary_dilation(inside.reshape(shape))
 
 
 @njit(cache=True, parallel=True)
 def _log_joint(
-    values, first, to_atlas, displacement, maps, class_weights, low, width, log_density, n_tissues, out
+    values, first, to_atlas, displacement, maps, class_weights, low, width, density, labels, out
 ):
     nx, ny, nz = values.shape
-    n_classes, n_bins = maps.shape[3], log_density.shape[0]
+    n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
     ux, uy, uz = displacement.shape[:3]
     for i in prange(nx):
         prior = np.empty(n_classes)
@@ -74,17 +74,17 @@ def _log_joint(
                 t = 0.0
                 if known:
                     t = min(max((values[i, j, k] - low) / width, 0.0), n_bins - 1.001)
-                bin_, rest = int(t), 0.0
-                f = t - bin_
+                b0 = int(t)
+                f = t - b0
+                for m in range(n_labels):
+                    out[i, j, k, m] = 1e-30
                 for m in range(n_classes):
-                    log_p = np.log(prior[m] / total)
+                    p = prior[m] / total
                     if known:
-                        log_p += (1 - f) * log_density[bin_, m] + f * log_density[bin_ + 1, m]
-                    if m < n_tissues:
-                        out[i, j, k, m] = log_p
-                    else:
-                        rest += np.exp(log_p)
-                out[i, j, k, n_tissues] = np.log(max(rest, 1e-30))
+                        p *= (1 - f) * density[b0, m] + f * density[b0 + 1, m]
+                    out[i, j, k, labels[m]] += p
+                for m in range(n_labels):
+                    out[i, j, k, m] = np.log(out[i, j, k, m])
 
 
 def class_log_joint(values, first, step, lattice, fit, atlas):
@@ -106,7 +106,7 @@ def class_log_joint(values, first, step, lattice, fit, atlas):
     _log_joint(
         values, np.concatenate([first, step]).astype(np.float64), to_voxel @ lattice.to_template,
         displacement, atlas.maps, fit.class_weights, fit.table.low, fit.table.width,
-        np.log(fit.table.density), atlas.n_tissues, out,
+        fit.table.density, np.array(atlas.labels), out,
     )  # fmt: skip
     return out
 

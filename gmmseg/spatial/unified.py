@@ -58,7 +58,7 @@ def prior_at(lattice, atlas):
 def near_brain(shape, spacing, to_template, atlas, margin_mm):
     """(n_0, n_1, n_2) bool: lattice points within ``margin_mm`` of the aligned atlas brain."""
     everywhere = Lattice(np.empty(shape), np.ones(shape, bool), None, spacing, to_template)
-    brain = prior_at(everywhere, atlas)[:, : atlas.n_tissues].sum(1).reshape(shape) > 0.2
+    brain = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(shape) > 0.2
     return ndimage.distance_transform_edt(~brain, sampling=spacing) < margin_mm
 
 
@@ -73,7 +73,6 @@ class UnifiedSettings:
     bending: float = 1.0
     fit_displacement: bool = True
     fit_weights: bool = False
-    variance_strength: float = 20.0  # pseudo-samples of the variance prior
     max_rounds: int = 20
     tol: float = 3e-4  # nats per sample
 
@@ -103,15 +102,28 @@ class UnifiedFit:
     objective: np.ndarray
 
 
-def fit_unified(lattice: Lattice, atlas: TissueAtlas, model, settings: UnifiedSettings):
-    """Fit everything together; ``model`` holds the start of the intensity model."""
-    return _Joint(lattice, atlas, model, settings).run()
+def fit_unified(lattice: Lattice, atlas: TissueAtlas, model, prior, settings: UnifiedSettings):
+    """Fit everything together.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    atlas : TissueAtlas
+    model : IntensityModel, where the mixture starts
+    prior : IntensityPrior, what holds its means and variances
+    settings : UnifiedSettings
+
+    Returns
+    -------
+    UnifiedFit
+    """
+    return _Joint(lattice, atlas, model, prior, settings).run()
 
 
 class _Joint:
     """Working arrays of one joint fit, and its moves; none of them lowers the objective."""
 
-    def __init__(self, lattice, atlas, model, settings):
+    def __init__(self, lattice, atlas, model, prior, settings):
         self.lattice, self.atlas, self.settings, self.model = lattice, atlas, settings, model
         self.where = np.nonzero(lattice.used)
         self.base = lattice.points(atlas)
@@ -120,7 +132,7 @@ class _Joint:
         self.outside = lattice.outside[self.where]
         n, k = len(self.raw), len(atlas.names)
         self.n = n
-        self.floor = np.where(np.arange(k) < atlas.n_tissues, TISSUE_FLOOR, OUTSIDE_FLOOR)
+        self.floor = np.where(np.arange(k) < atlas.n_inside, TISSUE_FLOOR, OUTSIDE_FLOOR)
         self.likelihood = np.empty((n, k))
         self.derivatives = np.empty((2, n))
         known = self.raw[~self.outside]
@@ -137,7 +149,7 @@ class _Joint:
             shape, lattice.spacing, membrane=settings.membrane, bending=settings.bending
         )
         self.displacement = np.zeros((*shape, 3), np.float32)
-        self.prior_variance = model.pure_variances.copy()
+        self.prior = prior
         self._sample()
 
     def run(self):
@@ -172,14 +184,14 @@ class _Joint:
     def _sample(self):
         sample_prior(self.atlas.maps, self._voxels(self.displacement), self.maps_prior)
 
-    def _prior(self):
+    def _class_prior(self):
         prior = self.maps_prior * self.class_weights.astype(np.float32)
         prior /= prior.sum(1, keepdims=True)
         return prior
 
     def _penalties(self):
         return (
-            intensity.log_penalty(self.model, self.prior_variance, self.settings.variance_strength)
+            self.prior.log_density(self.model)
             + bias.log_penalty(self.basis, self.coefficients)
             - self.elastic.penalty(self.displacement)
         )
@@ -189,7 +201,7 @@ class _Joint:
         self.table = intensity.tabulate(self.model, *self.range, self.floor)
         t = self.table
         self.counts, total = intensity.expectation(
-            self.raw * np.exp(self.log_field), self.outside, self._prior(),
+            self.raw * np.exp(self.log_field), self.outside, self._class_prior(),
             t.low, t.width, t.density, t.slope, t.curvature, self.likelihood, self.derivatives,
         )  # fmt: skip
         total += self.log_field[~self.outside].sum()  # Jacobian of the correction
@@ -199,16 +211,14 @@ class _Joint:
 
     def _mixture_move(self):
         sums = intensity.component_sums(self.model, self.table, self.counts)
-        self.model = intensity.maximise(
-            self.model, sums, self.prior_variance, self.settings.variance_strength
-        )
+        self.model = intensity.maximise(self.model, sums, self.prior)
         if self.settings.fit_weights:
             self._weights_move()
         return self._expect()
 
     def _weights_move(self):
         """Class weights by minorisation (Hunter 2004): never lowers the likelihood."""
-        prior = self._prior()
+        prior = self._class_prior()
         joint = prior * self.likelihood
         joint /= joint.sum(1, keepdims=True)
         expected = (self.maps_prior / (self.maps_prior @ self.class_weights)[:, None]).sum(0)

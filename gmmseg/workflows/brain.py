@@ -15,13 +15,18 @@ from gmmseg.mixture.model import Mixture
 from gmmseg.segmentation import Segmentation
 from gmmseg.spatial import foreground, mrf, unified
 from gmmseg.spatial.align import fit_head, fit_masked
-from gmmseg.spatial.atlas import TissueAtlas
-from gmmseg.spatial.intensity import starting_model
+from gmmseg.spatial.atlas import TISSUES
+from gmmseg.spatial.intensity import IntensityPrior, starting_model
 from gmmseg.spatial.labelling import class_log_joint, clean_brain, tissue_region
 
 MIN_VOXELS = 3000
 LATTICE_MM = 3.0
-GAUSSIANS = {"GM": 1, "WM": 1, "CSF": 1, "bone": 2, "soft": 3, "air": 2, "outside": 0}
+BONE_SAMPLES = 2000.0
+QUANTILES = {
+    "GM": (0.5,), "WM": (0.5,), "CSF": (0.5,), "deep GM": (0.5,),
+    "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "air": (0.5,), "outside": (),
+}  # fmt: skip
+"""Gaussians of each class, and at which quantile of its voxels each starts."""
 STAGES = ("reading", "aligning the atlas", "fitting the model", "labelling", "collecting")
 
 
@@ -114,10 +119,12 @@ def segment_brain(
     scale = 100.0 / np.quantile(lattice.values[lattice.used & ~lattice.outside], 0.98)
     lattice = lattice.scaled(scale)
     prior = unified.prior_at(lattice, atlas)
-    counts = [GAUSSIANS[name] for name in atlas.names]
-    model = starting_model(lattice.values[lattice.used], prior, lattice.outside[lattice.used], counts)
+    levels = [QUANTILES[name] for name in atlas.names]
+    model = starting_model(
+        lattice.values[lattice.used], prior, lattice.outside[lattice.used], levels, atlas.n_inside
+    )
     options = unified.UnifiedSettings(bias_cutoff_mm=settings.bias_fwhm, fit_bias=settings.bias)
-    fit = unified.fit_unified(lattice, atlas, model, options)
+    fit = unified.fit_unified(lattice, atlas, model, _intensity_prior(model, atlas), options)
 
     stages.enter("labelling")
     box = _box(head, fit, lattice, atlas, first, step)
@@ -141,7 +148,7 @@ def segment_brain(
     result = _collect(scan, head, box, q, brain, corrected, log_field, scale)
     shift = float(result.pop("shift"))
     unit = np.exp(-shift) / scale
-    names = [atlas.names[k] for k in fit.model.owner]
+    names = [(*TISSUES, atlas.names[k])[atlas.labels[k]] for k in fit.model.owner]
     weights = fit.component_counts + 1e-9
     mixture = Mixture(
         weights / weights.sum(),
@@ -228,6 +235,18 @@ def _lattice(coarse, head, thin, step, to_template, atlas):
     moved[:3, 3] += to_template[:3, :3] @ first
     values = np.nan_to_num(coarse[box].astype(np.float64))
     return unified.Lattice(values, used[box], outside[box], spacing, moved), first
+
+
+def _intensity_prior(model, atlas):
+    """Bone is darker than any tissue in any contrast; variances stay of the order of the start."""
+    means, samples = model.means.copy(), np.zeros(len(model.means))
+    if "bone" in atlas.names:
+        bone = np.flatnonzero(model.owner == atlas.names.index("bone"))[0]
+        air = means[model.owner == atlas.names.index("air")].min()
+        tissue = means[model.owner < atlas.n_inside].min()
+        means[bone] = 0.5 * (air + tissue)
+        samples[bone] = BONE_SAMPLES
+    return IntensityPrior(means, samples, model.group_variances, variance_samples=20.0)
 
 
 def _box(head, fit, lattice, atlas, first, step):
