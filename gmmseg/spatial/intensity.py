@@ -50,19 +50,30 @@ class IntensityPrior:
     mean_samples : (M,) float64 ndarray
     variances : (G,) float64 ndarray, image units squared
     variance_samples : float
+    n_tied : int
+        The first ``n_tied`` variances are drawn from one inverse gamma whose centre is estimated.
+    tie_samples : float
     """
 
     means: np.ndarray
     mean_samples: np.ndarray
     variances: np.ndarray
     variance_samples: float
+    n_tied: int
+    tie_samples: float
 
     def log_density(self, model):
         """Log prior of the parameters of ``model``, nats, up to a constant."""
         v = model.group_variances
-        spread = -self.variance_samples * (np.log(v) + self.variances / v).sum()
+        spread = -self.variance_samples * (np.log(v / self.variances) + self.variances / v - 1).sum()
+        tied = v[: self.n_tied]
+        spread -= self.tie_samples * np.log(tied / self.centre(v)).sum()
         distance = (model.means - self.means) ** 2 / self.variances[model.group]
         return spread - 0.5 * (self.mean_samples * distance).sum()
+
+    def centre(self, variances):
+        """Best common centre of the tied variances: their harmonic mean."""
+        return 1 / np.mean(1 / variances[: self.n_tied])
 
 
 def starting_model(values, prior, outside, quantiles, n_tied):
@@ -100,8 +111,8 @@ def starting_model(values, prior, outside, quantiles, n_tied):
         owner=owner,
         weights=1 / np.bincount(owner)[owner],
         means=np.array(means),
-        group=np.where(tied, 0, np.cumsum(~tied)),
-        group_variances=np.concatenate([[variances[tied].min()], variances[~tied]]),
+        group=np.arange(len(owner)),
+        group_variances=np.where(tied, variances[tied].min(), variances),
     )
 
 
@@ -230,5 +241,8 @@ def maximise(model, sums, prior):
     residual = np.bincount(model.group, weights=s2 - 2 * means * s1 + means**2 * n)
     count = np.bincount(model.group, weights=n)
     strength = 2 * prior.variance_samples
-    variances = (residual + strength * prior.variances) / (count + strength)
+    above, below = residual + strength * prior.variances, count + strength
+    above[: prior.n_tied] += 2 * prior.tie_samples * prior.centre(model.group_variances)
+    below[: prior.n_tied] += 2 * prior.tie_samples
+    variances = above / below
     return replace(model, weights=weights, means=means, group_variances=variances)

@@ -22,6 +22,7 @@ from gmmseg.spatial.labelling import class_log_joint, clean_brain, tissue_region
 MIN_VOXELS = 3000
 LATTICE_MM = 3.0
 BONE_SAMPLES = 2000.0
+TIE_SHARE = 0.15
 QUANTILES = {
     "GM": (0.5,), "WM": (0.5,), "CSF": (0.5,), "deep GM": (0.5,),
     "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "air": (0.5,), "outside": (),
@@ -119,12 +120,13 @@ def segment_brain(
     scale = 100.0 / np.quantile(lattice.values[lattice.used & ~lattice.outside], 0.98)
     lattice = lattice.scaled(scale)
     prior = unified.prior_at(lattice, atlas)
+    n_brain = prior[~lattice.outside[lattice.used], : atlas.n_inside].sum()
     levels = [QUANTILES[name] for name in atlas.names]
     model = starting_model(
         lattice.values[lattice.used], prior, lattice.outside[lattice.used], levels, atlas.n_inside
     )
     options = unified.UnifiedSettings(bias_cutoff_mm=settings.bias_fwhm, fit_bias=settings.bias)
-    fit = unified.fit_unified(lattice, atlas, model, _intensity_prior(model, atlas), options)
+    fit = unified.fit_unified(lattice, atlas, model, _intensity_prior(model, atlas, n_brain), options)
 
     stages.enter("labelling")
     box = _box(head, fit, lattice, atlas, first, step)
@@ -237,7 +239,7 @@ def _lattice(coarse, head, thin, step, to_template, atlas):
     return unified.Lattice(values, used[box], outside[box], spacing, moved), first
 
 
-def _intensity_prior(model, atlas):
+def _intensity_prior(model, atlas, n_brain):
     """Bone is darker than any tissue in any contrast; variances stay of the order of the start."""
     means, samples = model.means.copy(), np.zeros(len(model.means))
     if "bone" in atlas.names:
@@ -246,7 +248,8 @@ def _intensity_prior(model, atlas):
         tissue = means[model.owner < atlas.n_inside].min()
         means[bone] = 0.5 * (air + tissue)
         samples[bone] = BONE_SAMPLES
-    return IntensityPrior(means, samples, model.group_variances, variance_samples=20.0)
+    n = np.count_nonzero(model.owner < atlas.n_inside)
+    return IntensityPrior(means, samples, model.group_variances, 20.0, n, TIE_SHARE * n_brain)
 
 
 def _box(head, fit, lattice, atlas, first, step):
