@@ -4,6 +4,7 @@ The corrected intensity is ``y exp(b(x))`` with ``b`` a sum of low-frequency cos
 energy prior (Ashburner & Friston 2005, doi 10.1016/j.neuroimage.2005.02.018, eqs 10-11).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +23,23 @@ class CosineBasis:
     axes: tuple[np.ndarray, np.ndarray, np.ndarray]
     precision: np.ndarray
 
-    def field(self, coefficients):
-        """(n_0, n_1, n_2) log field of the coefficients."""
-        x, y, z = self.axes
-        return np.einsum("ip,jq,kr,pqr->ijk", x, y, z, coefficients, optimize=True)
+    def field(self, coefficients: np.ndarray) -> np.ndarray:
+        """(n_0, n_1, n_2) log field of the coefficients (q_0, q_1, q_2)."""
+        x, y, z = (axis.astype(coefficients.dtype) for axis in self.axes)
+        planes = np.matmul(y, np.matmul(coefficients, z.T))  # (q_0, n_1, n_2)
+        return (x @ planes.reshape(len(planes), -1)).reshape(len(x), len(y), len(z))
 
-    def project(self, weights):
-        """Sum over the lattice of ``weights`` times each basis function."""
+    def project(self, weights: np.ndarray) -> np.ndarray:
+        """(q_0, q_1, q_2) sums over the lattice of ``weights`` times each basis function."""
         x, y, z = self.axes
         return np.einsum("ip,jq,kr,ijk->pqr", x, y, z, weights, optimize=True)
 
-    def normal_matrix(self, weights):
-        """Gram matrix of the basis under ``weights`` (n_0, n_1, n_2), flattened to (Q, Q)."""
+    def normal_matrix(self, weights: np.ndarray) -> np.ndarray:
+        """Gram matrix of the basis under ``weights`` (n_0, n_1, n_2), flattened to (Q, Q).
+
+        Summed one axis at a time, which costs far less than forming the basis over the lattice
+        (Ashburner & Friston 2005, appendix).
+        """
         x, y, z = self.axes
         xx = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
         yy = (y[:, :, None] * y[:, None, :]).reshape(len(y), -1)
@@ -45,17 +51,35 @@ class CosineBasis:
         gram = gram.reshape(p, p, q, q, r, r).transpose(0, 2, 4, 1, 3, 5)
         return gram.reshape(p * q * r, p * q * r)
 
-    def resampled(self, positions):
-        """The same basis at other positions (three arrays of lattice indices)."""
-        axes = tuple(_cosines(p, len(a), a.shape[1]) for p, a in zip(positions, self.axes, strict=True))
-        return CosineBasis(axes, self.precision)
+    def resampled(self, positions: Sequence[np.ndarray]) -> "CosineBasis":
+        """The same basis at other positions (three arrays of lattice indices, may be fractions)."""
+        x, y, z = (
+            _cosines(p, len(a), a.shape[1]) for p, a in zip(positions, self.axes, strict=True)
+        )
+        return CosineBasis((x, y, z), self.precision)
 
 
-def cosine_basis(shape, spacing, cutoff_mm, stiffness):
-    """Cosines with wavelengths down to ``cutoff_mm`` over a lattice of ``shape`` and ``spacing`` mm.
+def cosine_basis(
+    shape: Sequence[int],
+    spacing: Sequence[float] | np.ndarray,
+    cutoff_mm: float,
+    stiffness: float,
+) -> CosineBasis:
+    """Cosines over a lattice with the prior of their coefficients.
 
-    ``stiffness`` (mm) sets the prior: a coefficient of spatial frequency w (rad/mm) has the standard
-    deviation ``1 / (stiffness w)^2``.
+    Parameters
+    ----------
+    shape : (3,) int, points of the lattice along each axis
+    spacing : (3,) float, mm
+    cutoff_mm : float
+        Shortest wavelength, mm.
+    stiffness : float
+        A coefficient of spatial frequency w (rad/mm) has the prior standard deviation
+        ``1 / (stiffness w)^2``; mm. The constant is held at zero: it belongs to the class means.
+
+    Returns
+    -------
+    CosineBasis
     """
     axes, squares = [], []
     for n, mm in zip(shape, spacing, strict=True):
@@ -65,19 +89,30 @@ def cosine_basis(shape, spacing, cutoff_mm, stiffness):
     w2 = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
     precision = (stiffness**2 * w2) ** 2
     precision[0, 0, 0] = 1e12  # the constant belongs to the class means
-    return CosineBasis(tuple(axes), precision)
+    return CosineBasis((axes[0], axes[1], axes[2]), precision)
 
 
-def _cosines(positions, n, q):
+def _cosines(positions: np.ndarray, n: int, q: int) -> np.ndarray:
     angle = np.pi * (np.asarray(positions, float)[:, None] + 0.5) * np.arange(q)[None, :] / n
     return np.cos(angle) * np.where(np.arange(q) == 0, 1.0, np.sqrt(2.0))
 
 
-def newton_step(basis, coefficients, slope, curvature):
-    """Change of the coefficients towards the maximum of log-likelihood minus prior.
+def newton_step(
+    basis: CosineBasis, coefficients: np.ndarray, slope: np.ndarray, curvature: np.ndarray
+) -> np.ndarray:
+    """Change of the coefficients towards the maximum of log-likelihood plus log prior.
 
-    ``slope`` and ``curvature`` (n_0, n_1, n_2) are the derivatives of the log-likelihood by the log
-    field at each lattice point, zero where there is no sample.
+    Parameters
+    ----------
+    basis : CosineBasis
+    coefficients : (q_0, q_1, q_2) float64 ndarray
+    slope, curvature : (n_0, n_1, n_2) float64 ndarray
+        Derivative of the log-likelihood by the log field at each lattice point, and its negative
+        second derivative (not below zero); zero where there is no sample.
+
+    Returns
+    -------
+    (q_0, q_1, q_2) float64 ndarray
     """
     gradient = basis.project(slope).ravel() - (basis.precision * coefficients).ravel()
     hessian = basis.normal_matrix(curvature)
@@ -85,6 +120,6 @@ def newton_step(basis, coefficients, slope, curvature):
     return np.linalg.solve(hessian, gradient).reshape(coefficients.shape)
 
 
-def log_penalty(basis, coefficients):
+def log_penalty(basis: CosineBasis, coefficients: np.ndarray) -> float:
     """Log prior of the coefficients up to a constant, nats."""
     return -0.5 * float((basis.precision * coefficients**2).sum())

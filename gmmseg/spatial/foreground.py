@@ -1,5 +1,7 @@
 """Where the head is, and whether its skull was taken off already."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -8,7 +10,7 @@ BRAIN_ML = (300.0, 2300.0)
 """Volumes of a brain with its CSF, infant to adult; a whole head has at least 2.5 litres."""
 
 
-def head_foreground(values, spacing):
+def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -> np.ndarray:
     """Mask of the head in a coarse image: everything but the air around it.
 
     Air is left out of the alignment because a wide field of view full of it lets the atlas shrink
@@ -34,7 +36,7 @@ def head_foreground(values, spacing):
     bright = clipped > low + 0.5 * (threshold_otsu(clipped) - low)
     radius = np.maximum(1, np.rint(CLOSING_MM / np.asarray(spacing))).astype(int)
     padded = np.pad(bright, [(r, r) for r in radius])
-    closed = ndimage.binary_closing(padded, _ellipsoid(radius))
+    closed = ndimage.binary_closing(padded, ellipsoid(radius))
     closed = closed[tuple(slice(r, -r) for r in radius)]
     opened = ndimage.binary_opening(ndimage.binary_fill_holes(closed), iterations=2)
     head = largest_component(opened)
@@ -43,12 +45,13 @@ def head_foreground(values, spacing):
     return head
 
 
-def _ellipsoid(radius):
+def ellipsoid(radius: np.ndarray) -> np.ndarray:
+    """Bool structuring element of the whole half-axes ``radius`` (3,), voxels."""
     grid = np.ogrid[tuple(slice(-r, r + 1) for r in radius)]
-    return sum((g / r) ** 2 for g, r in zip(grid, radius, strict=True)) <= 1.0
+    return np.asarray(sum((g / r) ** 2 for g, r in zip(grid, radius, strict=True)) <= 1.0)
 
 
-def largest_component(mask):
+def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest face-connected part of a mask; the mask itself where it is empty."""
     parts, n = ndimage.label(mask)
     if n < 2:
@@ -56,7 +59,7 @@ def largest_component(mask):
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
 
 
-def stripped_brain(data, voxel_ml, *, force=False):
+def stripped_brain(data: np.ndarray, voxel_ml: float, *, force: bool = False) -> np.ndarray | None:
     """Mask of the brain in a scan whose surroundings were set to one constant value.
 
     Parameters
@@ -79,6 +82,9 @@ def stripped_brain(data, voxel_ml, *, force=False):
     if force:
         return brain
     volume = np.count_nonzero(brain) * voxel_ml
-    if not BRAIN_ML[0] < volume < BRAIN_ML[1] or np.count_nonzero(inside & ~brain) > 0.1 * brain.sum():
+    if (
+        not BRAIN_ML[0] < volume < BRAIN_ML[1]
+        or np.count_nonzero(inside & ~brain) > 0.1 * brain.sum()
+    ):
         return None
     return brain

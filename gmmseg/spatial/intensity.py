@@ -5,6 +5,9 @@ lies midway between their means, where a mixed voxel holds as much of one as of 
 variances let the grey class, widened by its mixed voxels, push into white matter.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,7 +38,7 @@ class IntensityModel:
     group_variances: np.ndarray
 
     @property
-    def variances(self):
+    def variances(self) -> np.ndarray:
         """(M,) component variances, image units squared."""
         return self.group_variances[self.group]
 
@@ -62,21 +65,29 @@ class IntensityPrior:
     n_tied: int
     tie_samples: float
 
-    def log_density(self, model):
+    def log_density(self, model: IntensityModel) -> float:
         """Log prior of the parameters of ``model``, nats, up to a constant."""
         v = model.group_variances
-        spread = -self.variance_samples * (np.log(v / self.variances) + self.variances / v - 1).sum()
+        spread = (
+            -self.variance_samples * (np.log(v / self.variances) + self.variances / v - 1).sum()
+        )
         tied = v[: self.n_tied]
         spread -= self.tie_samples * np.log(tied / self.centre(v)).sum()
         distance = (model.means - self.means) ** 2 / self.variances[model.group]
-        return spread - 0.5 * (self.mean_samples * distance).sum()
+        return float(spread - 0.5 * (self.mean_samples * distance).sum())
 
-    def centre(self, variances):
+    def centre(self, variances: np.ndarray) -> float:
         """Best common centre of the tied variances: their harmonic mean."""
-        return 1 / np.mean(1 / variances[: self.n_tied])
+        return float(1 / np.mean(1 / variances[: self.n_tied]))
 
 
-def starting_model(values, prior, outside, quantiles, n_tied):
+def starting_model(
+    values: np.ndarray,
+    prior: np.ndarray,
+    outside: np.ndarray,
+    quantiles: Sequence[tuple[float, ...]],
+    n_tied: int,
+) -> IntensityModel:
     """Start from the values that the prior gives to each class.
 
     Parameters
@@ -94,7 +105,8 @@ def starting_model(values, prior, outside, quantiles, n_tied):
     IntensityModel
     """
     order = np.argsort(values, kind="stable")
-    means, variances = [], []
+    means: list[float] = []
+    spreads: list[float] = []
     for k, levels in enumerate(quantiles):
         if not levels:
             continue
@@ -103,10 +115,10 @@ def starting_model(values, prior, outside, quantiles, n_tied):
         cumulative = np.cumsum(w[order]) / w.sum()
         means += list(np.interp(levels, cumulative, values[order]))
         spread = np.average((values - np.average(values, weights=w)) ** 2, weights=w)
-        variances += [0.5 * spread / len(levels) ** 2] * len(levels)
+        spreads += [0.5 * spread / len(levels) ** 2] * len(levels)
     owner = np.repeat(np.arange(len(quantiles)), [len(levels) for levels in quantiles])
     tied = owner < n_tied
-    variances = np.array(variances)
+    variances = np.array(spreads)
     return IntensityModel(
         owner=owner,
         weights=1 / np.bincount(owner)[owner],
@@ -120,8 +132,8 @@ def starting_model(values, prior, outside, quantiles, n_tied):
 class IntensityTable:
     """Densities of a model on a fixed grid of intensities.
 
-    Intensities are rounded to this grid wherever the model is fitted, so that the fit is exact EM on
-    the rounded values and costs one look-up a class instead of one exponential a component.
+    Intensities are rounded to this grid wherever the model is fitted, so that the fit is exact EM
+    on the rounded values and costs one look-up a class, not one exponential a component.
 
     Attributes
     ----------
@@ -140,12 +152,14 @@ class IntensityTable:
     component: np.ndarray
 
     @property
-    def grid(self):
+    def grid(self) -> np.ndarray:
         """(B,) intensities of the grid."""
         return self.low + self.width * np.arange(len(self.density))
 
 
-def tabulate(model, low, high, floor, n_grid=N_GRID):
+def tabulate(
+    model: IntensityModel, low: float, high: float, floor: np.ndarray, n_grid: int = N_GRID
+) -> IntensityTable:
     """Tabulate a model between ``low`` and ``high``; ``floor`` (K,) is added to each density."""
     width = (high - low) / (n_grid - 1)
     y = (low + width * np.arange(n_grid))[:, None]
@@ -164,7 +178,18 @@ def tabulate(model, low, high, floor, n_grid=N_GRID):
 
 
 @njit(cache=True, parallel=True)
-def expectation(values, outside, prior, low, width, density, slope, curvature, likelihood, out):
+def expectation(
+    values: np.ndarray,
+    outside: np.ndarray,
+    prior: np.ndarray,
+    low: float,
+    width: float,
+    density: np.ndarray,
+    slope: np.ndarray,
+    curvature: np.ndarray,
+    likelihood: np.ndarray,
+    out: np.ndarray,
+) -> tuple[np.ndarray, float]:
     """One fused E-step over the samples.
 
     Parameters
@@ -219,7 +244,7 @@ def expectation(values, outside, prior, low, width, density, slope, curvature, l
     return counts, total
 
 
-def component_sums(model, table, counts):
+def component_sums(model: IntensityModel, table: IntensityTable, counts: np.ndarray) -> np.ndarray:
     """(M, 3) sums of responsibilities r, r y and r y^2 from the class counts on the grid."""
     share = table.component / np.maximum(table.density, 1e-300)[:, model.owner]
     r = counts.T[:, model.owner] * share
@@ -227,7 +252,7 @@ def component_sums(model, table, counts):
     return np.stack([r.sum(0), (r * y).sum(0), (r * y * y).sum(0)], axis=1)
 
 
-def maximise(model, sums, prior):
+def maximise(model: IntensityModel, sums: np.ndarray, prior: IntensityPrior) -> IntensityModel:
     """M-step from the sums of one E-step: weights, then means, then variances, each in closed form.
 
     Each is the maximum given the others, so no step lowers the penalised likelihood (ECM, Meng &

@@ -1,36 +1,59 @@
 """From a joint fit on the coarse lattice to class evidence at every voxel, and to a clean brain."""
 
+from __future__ import annotations
+
 import numpy as np
 from numba import njit, prange
 from scipy import ndimage
 
-from gmmseg.spatial.atlas import corner, sample_prior
-from gmmseg.spatial.foreground import largest_component
+from gmmseg.spatial.atlas import TissueAtlas, corner, sample_prior
+from gmmseg.spatial.foreground import ellipsoid, largest_component
+from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.unified import UnifiedFit
+
+MIN_PRIOR = 0.01  # of all tissues together, for a voxel to be looked at
+THREAD_MM = 1.5  # what hangs on by less than twice this is cut off the brain
+
+Box = tuple[slice, slice, slice]
 
 
-def tissue_region(fit, lattice, atlas, threshold=0.01):
-    """Lattice points where the deformed prior of any tissue reaches ``threshold``, and one around.
-
-    Returns
-    -------
-    (n_0, n_1, n_2) bool ndarray
-    """
-    shape = lattice.values.shape
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
-    points = index @ lattice.to_template[:3, :3].T + lattice.to_template[:3, 3]
+def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tuple[int, ...]) -> Box:
+    """Box of an image of ``shape`` where the deformed prior leaves room for tissue."""
+    index = np.stack(np.meshgrid(*map(np.arange, lattice.shape), indexing="ij"), axis=-1)
+    points = index.reshape(-1, 3) @ lattice.to_template[:3, :3].T + lattice.to_template[:3, 3]
     points += fit.displacement.reshape(-1, 3)
     to_voxel = np.linalg.inv(atlas.affine)
     points = np.ascontiguousarray(points @ to_voxel[:3, :3].T + to_voxel[:3, 3])
     prior = np.empty((len(points), len(atlas.names)), np.float32)
     sample_prior(atlas.maps, points, prior)
-    inside = prior[:, : atlas.n_inside].sum(1) > threshold
-    return ndimage.binary_dilation(inside.reshape(shape))
+    inside = prior[:, : atlas.n_inside].sum(1).reshape(lattice.shape) > MIN_PRIOR
+    return _cut(np.nonzero(inside), lattice.first, lattice.step, 2, shape)
+
+
+def mask_box(mask: np.ndarray) -> Box:
+    """Box of a mask (X, Y, Z) and one voxel around it."""
+    return _cut(np.nonzero(mask), (0, 0, 0), (1, 1, 1), 1, mask.shape)
+
+
+def _cut(where, first, step, margin, shape) -> Box:  # type: ignore[no-untyped-def]
+    sides = []
+    for w, f, s, n in zip(where, first, step, shape, strict=True):
+        low, high = (w.min() + f - margin) * s, (w.max() + f + margin) * s + 1
+        sides.append(slice(max(int(low), 0), min(int(high), n)))
+    return sides[0], sides[1], sides[2]
+
+
+def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) -> np.ndarray:
+    """Log of the bias correction, (X, Y, Z) float32; held constant beyond the lattice."""
+    positions = [
+        np.clip(np.arange(n) / s - f, 0, m - 1)
+        for n, s, f, m in zip(shape, lattice.step, lattice.first, lattice.shape, strict=True)
+    ]
+    return fit.basis.resampled(positions).field(fit.coefficients.astype(np.float32))
 
 
 @njit(cache=True, parallel=True)
-def _log_joint(
-    values, first, to_atlas, displacement, maps, class_weights, low, width, density, labels, out
-):
+def _log_joint(values, first, to_atlas, displacement, maps, low, width, density, labels, out):
     nx, ny, nz = values.shape
     n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
     ux, uy, uz = displacement.shape[:3]
@@ -65,10 +88,6 @@ def _log_joint(
                             w *= fc if dc else 1 - fc
                             for m in range(n_classes):
                                 prior[m] += w * maps[a + da, b + db, c + dc, m]
-                total = 0.0
-                for m in range(n_classes):
-                    prior[m] *= class_weights[m]
-                    total += prior[m]
                 # A missing voxel says nothing: its density is one for every class.
                 known = not np.isnan(values[i, j, k])
                 t = 0.0
@@ -79,7 +98,7 @@ def _log_joint(
                 for m in range(n_labels):
                     out[i, j, k, m] = 1e-30
                 for m in range(n_classes):
-                    p = prior[m] / total
+                    p = prior[m]
                     if known:
                         p *= (1 - f) * density[b0, m] + f * density[b0 + 1, m]
                     out[i, j, k, labels[m]] += p
@@ -87,13 +106,16 @@ def _log_joint(
                     out[i, j, k, m] = np.log(out[i, j, k, m])
 
 
-def class_log_joint(values, first, step, lattice, fit, atlas):
+def class_log_joint(
+    values: np.ndarray, box: Box, lattice: Lattice, fit: UnifiedFit, atlas: TissueAtlas
+) -> np.ndarray:
     """Log of prior times likelihood of each tissue, and of everything else, at every voxel.
 
     Parameters
     ----------
-    values : (X, Y, Z) float32 ndarray, bias-corrected intensities of a box of voxels; NaN = missing
-    first, step : (3,) lattice index of the box's first voxel, and from one voxel to the next
+    values : (X, Y, Z) float32 ndarray
+        Bias-corrected intensities of the voxels in ``box``; NaN where missing.
+    box : three slices of the image
     lattice, fit, atlas : Lattice, UnifiedFit and TissueAtlas of the joint fit
 
     Returns
@@ -102,16 +124,17 @@ def class_log_joint(values, first, step, lattice, fit, atlas):
     """
     to_voxel = np.linalg.inv(atlas.affine)
     displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
+    start = np.array([side.start for side in box]) / lattice.step - lattice.first
     out = np.empty((*values.shape, atlas.n_tissues + 1), np.float32)
     _log_joint(
-        values, np.concatenate([first, step]).astype(np.float64), to_voxel @ lattice.to_template,
-        displacement, atlas.maps, fit.class_weights, fit.table.low, fit.table.width,
+        values, np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template,
+        displacement, atlas.maps, fit.table.low, fit.table.width,
         fit.table.density, np.array(atlas.labels), out,
     )  # fmt: skip
     return out
 
 
-def clean_brain(outside, spacing):
+def clean_brain(outside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """One solid brain from the probability of lying outside it.
 
     Islands and what hangs on by a thread (eyes, dura, marrow) go; enclosed holes are filled.
@@ -126,16 +149,50 @@ def clean_brain(outside, spacing):
     (X, Y, Z) bool ndarray
     """
     brain = outside < 0.5
-    radius = np.maximum(1, np.rint(NECK_MM / np.asarray(spacing)))
-    ball = sum((g / r) ** 2 for g, r in zip(_offsets(radius), radius, strict=True)) <= 1.0
+    ball = ellipsoid(np.maximum(1, np.rint(THREAD_MM / spacing)).astype(int))
     core = largest_component(ndimage.binary_erosion(brain, ball))
     grown = ndimage.binary_dilation(core, ball) if core.any() else brain
     near = ndimage.binary_dilation(grown, iterations=2)
-    return ndimage.binary_fill_holes(largest_component(brain & near))
+    return np.asarray(ndimage.binary_fill_holes(largest_component(brain & near)))
 
 
-NECK_MM = 1.5
+@njit(cache=True, parallel=True)
+def _settle(q, brain, labels, posteriors):
+    n_tissues = posteriors.shape[3]
+    for i in prange(q.shape[0]):
+        for j in range(q.shape[1]):
+            for k in range(q.shape[2]):
+                if not brain[i, j, k]:
+                    continue
+                total, best = np.float32(0.0), 0
+                for c in range(n_tissues):
+                    total += q[i, j, k, c]
+                    if q[i, j, k, c] > q[i, j, k, best]:
+                        best = c
+                labels[i, j, k] = best + 1
+                for c in range(n_tissues):
+                    p = q[i, j, k, c] / total if total > 0 else np.float32(c == best)
+                    posteriors[i, j, k, c] = p
 
 
-def _offsets(radius):
-    return np.ogrid[tuple(slice(-r, r + 1) for r in radius.astype(int))]
+def settle(
+    q: np.ndarray, brain: np.ndarray, box: Box, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and posteriors of the whole image from the marginals of a box.
+
+    Parameters
+    ----------
+    q : (x, y, z, T + 1) float32 ndarray, marginals of tissues and the rest in ``box``
+    brain : (x, y, z) bool ndarray, the voxels to label
+    box : three slices of the image
+    shape : of the image
+
+    Returns
+    -------
+    labels : (X, Y, Z) uint8 ndarray, 0 outside the brain and c + 1 for tissue c
+    posteriors : (X, Y, Z, T) float32 ndarray, rows sum to one in the brain, zero outside
+    """
+    labels = np.zeros(shape, np.uint8)
+    posteriors = np.zeros((*shape, q.shape[-1] - 1), np.float32)
+    _settle(q, brain, labels[box], posteriors[box])
+    return labels, posteriors

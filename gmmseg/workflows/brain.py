@@ -9,25 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import template, volume as volumes
+from gmmseg import template
+from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
 from gmmseg.segmentation import Segmentation
-from gmmseg.spatial import foreground, mrf, unified
-from gmmseg.spatial.align import fit_head, fit_masked
-from gmmseg.spatial.atlas import TISSUES
-from gmmseg.spatial.intensity import IntensityPrior, starting_model
-from gmmseg.spatial.labelling import class_log_joint, clean_brain, tissue_region
+from gmmseg.spatial import labelling, mrf, unified
+from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
+from gmmseg.spatial.atlas import TISSUES, TissueAtlas
+from gmmseg.spatial.foreground import stripped_brain
+from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
+from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
 
-MIN_VOXELS = 3000
+NEVER = 50.0  # nats
+MIN_VOXELS = 3000  # of brain, to tell tissues apart
 LATTICE_MM = 3.0
-BONE_SAMPLES = 2000.0
-TIE_SHARE = 0.15
-QUANTILES = {
+QUANTILES: dict[str, tuple[float, ...]] = {
     "GM": (0.5,), "WM": (0.5,), "CSF": (0.5,), "deep GM": (0.5,),
     "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "air": (0.5,), "outside": (),
 }  # fmt: skip
 """Gaussians of each class, and at which quantile of its voxels each starts."""
+BONE_SAMPLES = 2000.0
+"""Lattice points that the prior on the intensity of bone is worth."""
+VARIANCE_SAMPLES = 20.0
+TIE_SHARE = 0.15
+"""What the common variance of tissues is worth, as a share of the brain's lattice points."""
 STAGES = ("reading", "aligning the atlas", "fitting the model", "labelling", "collecting")
 
 
@@ -106,75 +112,66 @@ def segment_brain(
 
     stages.enter("aligning the atlas")
     atlas = template.icbm_head_atlas()
-    step = np.maximum(1, np.rint(LATTICE_MM / head.spacing)).astype(int)
-    thin = tuple(slice(None, None, s) for s in step)
-    coarse, coarse_affine = head.data[thin], head.affine @ np.diag([*step, 1.0])
-    if head.mask is None:
-        affine = fit_head(coarse, coarse_affine, atlas)
-    else:
-        affine = fit_masked(coarse, head.mask[thin], coarse_affine, atlas)
+    lattice, affine = _aligned(head, atlas)
+    if head.mask is not None:
         atlas = atlas.without_head()
 
     stages.enter("fitting the model")
-    lattice, first = _lattice(coarse, head, thin, step, affine.matrix @ coarse_affine, atlas)
-    scale = 100.0 / np.quantile(lattice.values[lattice.used & ~lattice.outside], 0.98)
-    lattice = lattice.scaled(scale)
-    prior = unified.prior_at(lattice, atlas)
-    n_brain = prior[~lattice.outside[lattice.used], : atlas.n_inside].sum()
-    levels = [QUANTILES[name] for name in atlas.names]
-    model = starting_model(
-        lattice.values[lattice.used], prior, lattice.outside[lattice.used], levels, atlas.n_inside
-    )
+    model, prior = _start(lattice, atlas)
     options = unified.UnifiedSettings(bias_cutoff_mm=settings.bias_fwhm, fit_bias=settings.bias)
-    fit = unified.fit_unified(lattice, atlas, model, _intensity_prior(model, atlas, n_brain), options)
+    fit = unified.fit_unified(lattice, atlas, model, prior, options)
 
     stages.enter("labelling")
-    box = _box(head, fit, lattice, atlas, first, step)
-    log_field = _log_field(fit, lattice, first, step, head.data.shape)
-    corrected = head.data * np.exp(log_field) * np.float32(scale)
-    start = np.array([s.start for s in box]) / step - first
-    log_joint = class_log_joint(corrected[box], start, 1 / step, lattice, fit, atlas)
-    active = np.ones(log_joint.shape[:3], bool) if head.mask is None else head.mask[box]
-    if head.mask is not None:
-        log_joint[..., -1] = np.where(active, -50.0, 0.0)
-        log_joint[~active, :-1] = -50.0
-    q, potts = mrf.mean_field(log_joint, active, head.spacing, settings.mrf)
-    brain = clean_brain(q[..., -1], head.spacing) if head.mask is None else active
-    if np.count_nonzero(brain) < MIN_VOXELS:
+    shape = head.data.shape
+    correction = labelling.log_correction(fit, lattice, shape)
+    corrected = np.exp(correction) * head.data
+    if head.mask is None:
+        box = labelling.brain_box(fit, lattice, atlas, shape)
+        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
+        active = np.ones(log_joint.shape[:3], bool)
+    else:
+        box = labelling.mask_box(head.mask)
+        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
+        active = head.mask[box]
+        log_joint[..., -1] = np.where(active, -NEVER, 0.0)
+        log_joint[~active, :-1] = -NEVER
+    q, bound = mrf.mean_field(log_joint, active, head.spacing, settings.mrf)
+    brain = active if head.mask is not None else labelling.clean_brain(q[..., -1], head.spacing)
+    n_brain = np.count_nonzero(brain)
+    if n_brain < MIN_VOXELS:
         raise InputError(
-            f"Fewer than {MIN_VOXELS} brain voxels were found in the image "
-            f"({np.count_nonzero(brain)}); check that it is a T1-weighted scan of a head."
+            f"Only {n_brain} brain voxels were found in the image, and {MIN_VOXELS} are needed; "
+            f"check that it is a T1-weighted scan of a head."
         )
+    labels, posteriors = labelling.settle(q, brain, box, shape)
 
     stages.enter("collecting")
-    result = _collect(scan, head, box, q, brain, corrected, log_field, scale)
-    shift = float(result.pop("shift"))
-    unit = np.exp(-shift) / scale
-    names = [(*TISSUES, atlas.names[k])[atlas.labels[k]] for k in fit.model.owner]
-    weights = fit.component_counts + 1e-9
-    mixture = Mixture(
-        weights / weights.sum(),
-        fit.model.means[:, None] * unit + head.offset,
-        fit.model.variances[:, None, None] * unit**2,
-    )
-    decisions = {
-        "stripped": head.stripped,
-        "mask given": given is not None,
-        "bias field": settings.bias,
-        "affine": affine.matrix.round(5).tolist(),
-        "affine objective": affine.objective.round(6).tolist(),
-        "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
-    }
+    shift = correction[box][brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
+    gain = float(np.exp(-shift))
+    corrected *= np.float32(gain)
+    corrected += np.float32(head.offset)
     return Segmentation(
-        **result,
-        mixture=mixture,
-        component_names=tuple(names),
+        labels=volumes.from_canonical(labels, scan),
+        posteriors=volumes.from_canonical(posteriors, scan),
+        mask=volumes.from_canonical(labels > 0, scan),
+        corrected=volumes.from_canonical(corrected, scan),
+        bias=volumes.from_canonical(np.exp(np.float32(shift) - correction), scan),
+        mixture=_mixture(fit, gain, head.offset),
+        component_names=tuple(atlas.names[k] for k in fit.model.owner),
         objective=fit.objective,
-        potts_objective=potts,
+        potts_objective=bound,
         stages=stages.finish(),
-        decisions=decisions,
+        decisions={
+            "stripped": head.stripped,
+            "mask given": given is not None,
+            "bias field": settings.bias,
+            "affine": affine.matrix.round(5).tolist(),
+            "affine objective": affine.objective.round(6).tolist(),
+            "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
+        },
         volume=scan,
         settings=settings,
+        names=TISSUES,
     )
 
 
@@ -196,7 +193,7 @@ class _Head:
         if mask is not None:
             mask = np.ascontiguousarray(volumes.turn(mask, scan))
         elif settings.stripped is not False:
-            mask = foreground.stripped_brain(data, scan.voxel_ml, force=stripped)
+            mask = stripped_brain(data, scan.voxel_ml, force=stripped)
             if stripped and mask is None:
                 raise InputError(
                     "The image was said to be skull-stripped, but it has no constant background; "
@@ -220,101 +217,73 @@ class _Head:
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
 
 
-def _lattice(coarse, head, thin, step, to_template, atlas):
-    """Samples of the joint fit: the brain and 15 mm around it, cut to their box."""
-    outside = np.zeros(coarse.shape, bool) if head.mask is None else ~head.mask[thin]
-    spacing = head.spacing * step
-    used = unified.near_brain(coarse.shape, spacing, to_template, atlas, margin_mm=15.0)
-    if head.mask is not None:
-        used |= ~outside
-    used &= np.isfinite(coarse)
-    if np.count_nonzero(used & ~outside) < 100:
-        raise InputError("No brain could be found in the image; give its mask with --mask.")
-    where = np.nonzero(used)
-    first = np.array([w.min() for w in where])
-    box = tuple(slice(w.min(), w.max() + 1) for w in where)
-    moved = to_template.copy()
-    moved[:3, 3] += to_template[:3, :3] @ first
-    values = np.nan_to_num(coarse[box].astype(np.float64))
-    return unified.Lattice(values, used[box], outside[box], spacing, moved), first
-
-
-def _intensity_prior(model, atlas, n_brain):
-    """Bone is darker than any tissue in any contrast; variances stay of the order of the start."""
-    means, samples = model.means.copy(), np.zeros(len(model.means))
-    if "bone" in atlas.names:
-        bone = np.flatnonzero(model.owner == atlas.names.index("bone"))[0]
-        air = means[model.owner == atlas.names.index("air")].min()
-        tissue = means[model.owner < atlas.n_inside].min()
-        means[bone] = 0.5 * (air + tissue)
-        samples[bone] = BONE_SAMPLES
-    n = np.count_nonzero(model.owner < atlas.n_inside)
-    return IntensityPrior(means, samples, model.group_variances, 20.0, n, TIE_SHARE * n_brain)
-
-
-def _box(head, fit, lattice, atlas, first, step):
-    """Slices of the voxels to label: where tissue may be, or the mask."""
-    if head.mask is not None:
-        where = np.nonzero(head.mask)
-        low = [w.min() - 1 for w in where]
-        high = [w.max() + 2 for w in where]
+def _aligned(head: _Head, atlas: TissueAtlas) -> tuple[Lattice, AffineFit]:
+    """Affine alignment, and the samples for everything after it."""
+    step = np.maximum(1, np.rint(LATTICE_MM / head.spacing)).astype(int)
+    thin = (slice(None, None, step[0]), slice(None, None, step[1]), slice(None, None, step[2]))
+    coarse, to_world = head.data[thin], head.affine @ np.diag([*step, 1.0])
+    mask = None if head.mask is None else head.mask[thin]
+    if mask is None:
+        affine = fit_head(coarse, to_world, atlas)
     else:
-        where = np.nonzero(tissue_region(fit, lattice, atlas))
-        low = [(w.min() + f - 1) * s for w, f, s in zip(where, first, step, strict=True)]
-        high = [(w.max() + f + 1) * s + 1 for w, f, s in zip(where, first, step, strict=True)]
-    return tuple(
-        slice(max(int(a), 0), min(int(b), n))
-        for a, b, n in zip(low, high, head.data.shape, strict=True)
+        affine = fit_masked(coarse, mask, to_world, atlas)
+    to_template, spacing = affine.matrix @ to_world, head.spacing * step
+    return sample_lattice(coarse, mask, spacing, to_template, atlas, step), affine
+
+
+def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, IntensityPrior]:
+    """Where the mixture starts, and what holds its parameters.
+
+    Bone is darker than any tissue in any contrast; without that it may turn into scalp and leave
+    its place to CSF. Tissues share much of their variance: see :mod:`gmmseg.spatial.intensity`.
+    """
+    prior = prior_at(lattice, atlas)
+    values, outside = lattice.values[lattice.used], lattice.outside[lattice.used]
+    levels = [QUANTILES[name] for name in atlas.names]
+    model = starting_model(values, prior, outside, levels, atlas.n_inside)
+    means, samples = model.means.copy(), np.zeros(len(model.means))
+    inside = model.owner < atlas.n_inside
+    if "bone" in atlas.names:
+        bone = model.owner == atlas.names.index("bone")
+        air = means[model.owner == atlas.names.index("air")].min()
+        means[bone] = 0.5 * (air + means[inside].min())
+        samples[bone] = BONE_SAMPLES
+    n_brain = float(prior[~outside, : atlas.n_inside].sum(dtype=np.float64))
+    return model, IntensityPrior(
+        means=means,
+        mean_samples=samples,
+        variances=model.group_variances,
+        variance_samples=VARIANCE_SAMPLES,
+        n_tied=int(np.count_nonzero(inside)),
+        tie_samples=TIE_SHARE * n_brain,
     )
 
 
-def _log_field(fit, lattice, first, step, shape):
-    """Log correction at every voxel, float32; held constant beyond the lattice."""
-    positions = [
-        np.clip(np.arange(n) / s - f, 0, m - 1)
-        for n, s, f, m in zip(shape, step, first, lattice.values.shape, strict=True)
-    ]
-    return fit.basis.resampled(positions).field(fit.coefficients).astype(np.float32)
-
-
-def _collect(scan, head, box, q, brain, corrected, log_field, scale):
-    """Arrays of the result on the grid of the scan."""
-    tissues = q[..., :-1]
-    total = np.maximum(tissues.sum(-1, keepdims=True), np.float32(1e-30))
-    tissues = np.where(brain[..., None], tissues / total, np.float32(0))
-    labels = np.where(brain, tissues.argmax(-1) + 1, 0).astype(np.uint8)
-    full_labels = np.zeros(head.data.shape, np.uint8)
-    full_labels[box] = labels
-    posteriors = np.zeros((*head.data.shape, tissues.shape[-1]), np.float32)
-    posteriors[box] = tissues
-    shift = log_field[box][brain].mean(dtype=np.float64)
-    gain = np.float32(np.exp(-shift) / scale)
-    return {
-        "labels": volumes.from_canonical(full_labels, scan),
-        "posteriors": volumes.from_canonical(posteriors, scan),
-        "mask": volumes.from_canonical(full_labels > 0, scan),
-        "corrected": volumes.from_canonical(corrected * gain + np.float32(head.offset), scan),
-        "bias": volumes.from_canonical(np.exp(shift - log_field), scan),
-        "shift": shift,
-    }
+def _mixture(fit: unified.UnifiedFit, gain: float, offset: float) -> Mixture:
+    """The fitted Gaussians in intensities of the corrected image."""
+    weights = fit.component_counts + 1e-9
+    means, variances = fit.model.means[:, None], fit.model.variances[:, None, None]
+    return Mixture(weights / weights.sum(), means * gain + offset, variances * gain**2)
 
 
 class _Stages:
     """Seconds of each stage, and word of it to whoever watches."""
 
-    def __init__(self, progress):
-        self.progress, self.seconds, self.name = progress, {}, None
+    def __init__(self, progress: Callable[[str, float], None] | None) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self.name: str | None = None
 
-    def enter(self, name):
+    def enter(self, name: str) -> None:
         self._leave()
         self.name, self.began = name, time.perf_counter()
         if self.progress is not None:
             self.progress(name, STAGES.index(name) / len(STAGES))
 
-    def finish(self):
+    def finish(self) -> dict[str, float]:
         self._leave()
         return self.seconds
 
-    def _leave(self):
+    def _leave(self) -> None:
         if self.name is not None:
             self.seconds[self.name] = round(time.perf_counter() - self.began, 3)

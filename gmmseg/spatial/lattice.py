@@ -1,0 +1,107 @@
+"""Samples of an image on a coarse lattice: the brain and its surroundings, for the joint fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from gmmseg.checks import InputError
+from gmmseg.spatial.atlas import TissueAtlas, sample_prior
+
+MARGIN_MM = 15.0  # of head around the brain that takes part in the fit
+MIN_SAMPLES = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lattice:
+    """Samples of an image on a regular coarse lattice.
+
+    Attributes
+    ----------
+    values : (n_0, n_1, n_2) float64 ndarray, intensities
+    used : (n_0, n_1, n_2) bool ndarray, which lattice points take part
+    outside : (n_0, n_1, n_2) bool ndarray, points known to lie outside the brain
+    spacing : (3,) float64, mm
+    to_template : (4, 4) float64 ndarray, lattice index to template mm (the affine alignment)
+    first, step : (3,) int64 ndarrays
+        Voxel index of the image divided by ``step``, less ``first``, is the lattice index.
+    """
+
+    values: np.ndarray
+    used: np.ndarray
+    outside: np.ndarray
+    spacing: np.ndarray
+    to_template: np.ndarray
+    first: np.ndarray
+    step: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lattice points along each axis."""
+        return self.values.shape
+
+    def points(self, atlas: TissueAtlas) -> np.ndarray:
+        """(N, 3) atlas voxel coordinates of the lattice points in use, before any displacement."""
+        matrix = np.linalg.inv(atlas.affine) @ self.to_template
+        index = np.column_stack(np.nonzero(self.used)).astype(np.float64)
+        return index @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def prior_at(lattice: Lattice, atlas: TissueAtlas) -> np.ndarray:
+    """(N, K) float32 class prior of the lattice points in use."""
+    prior = np.empty((np.count_nonzero(lattice.used), len(atlas.names)), np.float32)
+    sample_prior(atlas.maps, lattice.points(atlas), prior)
+    return prior
+
+
+def sample_lattice(
+    coarse: np.ndarray,
+    mask: np.ndarray | None,
+    spacing: np.ndarray,
+    to_template: np.ndarray,
+    atlas: TissueAtlas,
+    step: np.ndarray,
+) -> Lattice:
+    """Take the brain and ``MARGIN_MM`` around it from a coarse image, cut to their box.
+
+    Parameters
+    ----------
+    coarse : (X, Y, Z) float ndarray
+        Every ``step``-th voxel of the image; NaN where missing.
+    mask : (X, Y, Z) bool ndarray, optional
+        The brain in the coarse image; every voxel of it takes part.
+    spacing : (3,) ndarray, of the coarse image, mm
+    to_template : (4, 4) ndarray, index in the coarse image to template mm
+    atlas : TissueAtlas
+    step : (3,) int ndarray
+
+    Returns
+    -------
+    Lattice
+
+    Raises
+    ------
+    InputError
+        If next to nothing of the aligned brain lies within the image.
+    """
+    nothing = np.zeros(coarse.shape, bool)
+    everywhere = Lattice(
+        coarse, ~nothing, nothing, spacing, to_template, np.zeros(3, int), np.asarray(step)
+    )
+    inside = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(coarse.shape) > 0.2
+    used = ndimage.distance_transform_edt(~inside, sampling=spacing) < MARGIN_MM
+    outside = nothing if mask is None else ~mask
+    if mask is not None:
+        used |= mask
+    used &= np.isfinite(coarse)
+    if np.count_nonzero(used & ~outside) < MIN_SAMPLES:
+        raise InputError("No brain could be found in the image; give its mask with --mask.")
+    where = np.nonzero(used)
+    first = np.array([w.min() for w in where])
+    box = tuple(slice(w.min(), w.max() + 1) for w in where)
+    moved = to_template.copy()
+    moved[:3, 3] += to_template[:3, :3] @ first
+    values = np.nan_to_num(coarse[box].astype(np.float64))
+    return Lattice(values, used[box], outside[box], spacing, moved, first, np.asarray(step))
