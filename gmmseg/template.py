@@ -16,7 +16,7 @@ def icbm_head_atlas() -> TissueAtlas:
 
     Returns
     -------
-    TissueAtlas, 2 mm voxels, classes GM, WM, CSF, bone, soft and air
+    TissueAtlas, 2 mm voxels, with the classes of :data:`gmmseg.spatial.atlas.CLASSES`
 
     References
     ----------
@@ -33,5 +33,5 @@ def icbm_head_atlas() -> TissueAtlas:
 def _load(name: str) -> tuple[np.ndarray, np.ndarray]:
     resource = files("nilearn") / "datasets" / "data"
     path = resource / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
-    image = nib.load(str(path))
+    image = nib.Nifti1Image.from_filename(str(path))
     return np.asarray(image.dataobj), image.affine

@@ -34,21 +34,28 @@ class TissueAtlas:
     n_tissues: int
 
     @property
-    def n_inside(self):
+    def n_inside(self) -> int:
         """How many of the classes lie in the brain."""
         return sum(label < self.n_tissues for label in self.labels)
 
-    def smoothed(self, sigma_mm):
-        """Return the atlas blurred by a Gaussian of ``sigma_mm`` (standard deviation, mm)."""
+    def smoothed(self, sigma_mm: float) -> "TissueAtlas":
+        """Return the atlas blurred by a Gaussian of ``sigma_mm`` (standard deviation, mm).
+
+        Blurring widens the reach of the alignment; maps are held constant beyond their border and
+        sum to one again afterwards.
+        """
         sigma = sigma_mm / np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+        classes = np.moveaxis(self.maps, -1, 0)
         maps = np.stack(
-            [ndimage.gaussian_filter(m, sigma, mode="nearest") for m in np.moveaxis(self.maps, -1, 0)],
-            axis=-1,
+            [ndimage.gaussian_filter(m, sigma, mode="nearest") for m in classes], axis=-1
         )
         return replace(self, maps=maps / maps.sum(-1, keepdims=True))
 
-    def without_head(self):
-        """Return the atlas with everything outside the brain merged into one class."""
+    def without_head(self) -> "TissueAtlas":
+        """Return the atlas with everything outside the brain merged into one class.
+
+        For scans whose brain mask is known, where nothing tells bone from air.
+        """
         n = self.n_inside
         outside = self.maps[..., n:].sum(-1, keepdims=True)
         maps = np.concatenate([self.maps[..., :n], outside], axis=-1)
@@ -56,8 +63,20 @@ class TissueAtlas:
         return TissueAtlas(maps, self.affine, names, labels, self.n_tissues)
 
 
-def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, rim_mm=3.0, rim_width_mm=1.0, bone_peak=0.7, bone_mm=3.5):
-    """Build the six-class head atlas from brain maps alone.
+def head_atlas(
+    grey: np.ndarray,
+    white: np.ndarray,
+    brain: np.ndarray,
+    affine: np.ndarray,
+    *,
+    spacing_mm: float = 2.0,
+    margin_mm: float = 40.0,
+    rim_mm: float = 3.0,
+    rim_width_mm: float = 1.0,
+    bone_peak: float = 0.7,
+    bone_mm: float = 3.5,
+) -> TissueAtlas:
+    """Build the head atlas of :data:`CLASSES` from brain maps alone.
 
     Outside the brain nothing is packaged, so its classes come from the distance d to the brain
     mask: bone around d = 3.5 mm, soft tissue beyond it giving way to air around d = 13 mm, and
@@ -70,11 +89,20 @@ def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, ri
     affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
     spacing_mm, margin_mm : float
         Voxel size of the atlas returned, and how far it reaches beyond the maps given.
+    rim_mm, rim_width_mm : float
+        How far the space of the CSF reaches beyond the mask, and how softly it ends.
+    bone_peak, bone_mm : float
+        Largest probability of bone, and at which distance beyond that rim.
 
     Returns
     -------
     TissueAtlas with the classes ``CLASSES``: deep grey matter is paler than cortex in T1 and has an
     intensity of its own
+
+    References
+    ----------
+    Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018, for priors of the head around
+    the brain in one model with it.
     """
     grey, white, brain, affine = _resampled(grey, white, brain, affine, spacing_mm, margin_mm)
     inside = np.clip(brain, 0, 1)
@@ -98,14 +126,18 @@ def head_atlas(grey, white, brain, affine, *, spacing_mm=2.0, margin_mm=40.0, ri
     outside = np.stack([bone, soft, air], axis=-1) + 0.02
     outside /= outside.sum(-1, keepdims=True)
     maps = np.concatenate(
-        [np.stack([(1 - deep) * grey, white, csf, deep * grey], axis=-1), (1 - inside)[..., None] * outside], axis=-1
+        [
+            np.stack([(1 - deep) * grey, white, csf, deep * grey], axis=-1),
+            (1 - inside)[..., None] * outside,
+        ],
+        axis=-1,
     ).astype(np.float32)
     maps = np.clip(maps, 0, None) + 1e-4
     maps /= maps.sum(-1, keepdims=True)
     return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
 
 
-def _deep_region(inside, affine):
+def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Where grey matter is basal ganglia or thalamus: a soft box in the middle of the brain."""
     index = np.ogrid[tuple(slice(n) for n in inside.shape)]
     x, y, z = (np.abs(affine[i, i]) * index[i] + affine[i, 3] for i in range(3))
@@ -115,7 +147,14 @@ def _deep_region(inside, affine):
     return ndimage.gaussian_filter(box.astype(np.float32), 1.5 / size)
 
 
-def _resampled(grey, white, brain, affine, spacing_mm, margin_mm):
+def _resampled(
+    grey: np.ndarray,
+    white: np.ndarray,
+    brain: np.ndarray,
+    affine: np.ndarray,
+    spacing_mm: float,
+    margin_mm: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Brain maps smoothed to ``spacing_mm`` and padded with nothing by ``margin_mm``."""
     size = np.sqrt((affine[:3, :3] ** 2).sum(0))
     pad = np.ceil(margin_mm / size).astype(int)
@@ -128,12 +167,16 @@ def _resampled(grey, white, brain, affine, spacing_mm, margin_mm):
     out = np.array(affine, dtype=np.float64)
     out[:3, 3] -= affine[:3, :3] @ pad
     out[:3, :3] *= step
-    return (*fields, out)
+    return fields[0], fields[1], fields[2], out
 
 
 @njit(cache=True, inline="always")
-def corner(x, n):
-    """Lower corner and fraction of a linear interpolation, held to the border."""
+def corner(x: float, n: int) -> tuple[int, float]:
+    """Lower corner and fraction of a linear interpolation, held to the border.
+
+    ``x`` is a voxel coordinate along an axis of ``n`` voxels; the value sought is ``1 - fraction``
+    of the voxel returned and ``fraction`` of the next.
+    """
     if x <= 0.0:
         return 0, 0.0
     if x >= n - 1.0:
@@ -143,8 +186,15 @@ def corner(x, n):
 
 
 @njit(cache=True, parallel=True)
-def sample_prior(maps, points, prior):
-    """Write the class probabilities at atlas voxel coordinates ``points`` (N, 3) to ``prior``."""
+def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
+    """Interpolate the class probabilities at points of the atlas.
+
+    Parameters
+    ----------
+    maps : (X, Y, Z, K) float32 ndarray
+    points : (N, 3) float64 ndarray, atlas voxel coordinates; held to the border
+    prior : (N, K) float32 ndarray, written
+    """
     nx, ny, nz, n_classes = maps.shape
     for n in prange(points.shape[0]):
         i, fx = corner(points[n, 0], nx)
@@ -163,11 +213,23 @@ def sample_prior(maps, points, prior):
 
 
 @njit(cache=True, parallel=True)
-def score_at(maps, points, likelihood, evidence, score):
+def score_at(
+    maps: np.ndarray,
+    points: np.ndarray,
+    likelihood: np.ndarray,
+    evidence: np.ndarray,
+    score: np.ndarray,
+) -> None:
     """Mixture evidence at each point and its gradient with respect to the point.
 
-    ``evidence[n] = sum_k maps_k(points[n]) likelihood[n, k]`` and ``score[n]`` the gradient of
-    ``log(evidence[n])`` with respect to the atlas voxel coordinates.
+    Parameters
+    ----------
+    maps : (X, Y, Z, K) float32 ndarray
+    points : (N, 3) float64 ndarray, atlas voxel coordinates; held to the border
+    likelihood : (N, K) float64 ndarray, density of each sample under each class
+    evidence : (N,) float64 ndarray, written: ``sum_k maps_k(points[n]) likelihood[n, k]``
+    score : (N, 3) float64 ndarray, written: gradient of ``log(evidence[n])`` with respect to the
+        atlas voxel coordinates
     """
     nx, ny, nz, n_classes = maps.shape
     for n in prange(points.shape[0]):

@@ -5,6 +5,7 @@ borders, diagonal in the cosine transform; each step solves (data Hessian + ener
 gradients preconditioned in that transform.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,29 +18,41 @@ class Elasticity:
 
     eigenvalues: np.ndarray  # (n_0, n_1, n_2) nats per mm^2
 
-    def apply(self, field):
+    def apply(self, field: np.ndarray) -> np.ndarray:
         """Energy gradient of ``field`` (n_0, n_1, n_2, 3), in nats per mm."""
         return self._spectral(field, self.eigenvalues)
 
-    def penalty(self, field):
+    def penalty(self, field: np.ndarray) -> float:
         """Energy of ``field``, nats."""
         return 0.5 * float((field * self.apply(field)).sum())
 
-    def _spectral(self, field, factor):
+    def _spectral(self, field: np.ndarray, factor: np.ndarray) -> np.ndarray:
         spectrum = fft.dctn(field, axes=(0, 1, 2), norm="ortho", type=2)
         spectrum *= factor[..., None]
         return fft.idctn(spectrum, axes=(0, 1, 2), norm="ortho", type=2, overwrite_x=True)
 
-    def step(self, displacement, score, n_iter=4, tol=0.05):
+    def step(
+        self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 4, tol: float = 0.05
+    ) -> np.ndarray:
         """Gauss-Newton change of the displacement.
 
-        ``score`` (n_0, n_1, n_2, 3) is the gradient of the log-likelihood by the displacement at
-        each lattice point, zero where there is no sample; the data Hessian is its outer product.
+        Parameters
+        ----------
+        displacement : (n_0, n_1, n_2, 3) float32 ndarray, mm
+        score : (n_0, n_1, n_2, 3) float32 ndarray, nats per mm
+            Gradient of the log-likelihood by the displacement at each lattice point, zero where
+            there is no sample; the data Hessian is its outer product.
+        n_iter : int, conjugate gradient iterations at most
+        tol : float, stop once the preconditioned residual fell to this fraction
+
+        Returns
+        -------
+        (n_0, n_1, n_2, 3) float32 ndarray, mm
         """
         stiffness = (score**2).sum(-1).mean() / 3 + 1e-12
         preconditioner = 1 / (self.eigenvalues + stiffness)
 
-        def operator(field):
+        def operator(field: np.ndarray) -> np.ndarray:
             return score * (score * field).sum(-1, keepdims=True) + self.apply(field)
 
         residual = score - self.apply(displacement)
@@ -61,10 +74,36 @@ class Elasticity:
         return out
 
 
-def elasticity(shape, spacing, *, membrane, bending):
-    """Stiffness for a lattice of ``shape`` and ``spacing`` mm; ``bending`` is in mm^2."""
+def elasticity(
+    shape: Sequence[int],
+    spacing: Sequence[float] | np.ndarray,
+    *,
+    membrane: float,
+    bending: float,
+) -> Elasticity:
+    """Stiffness of a displacement lattice.
+
+    Parameters
+    ----------
+    shape : (3,) int, points of the lattice along each axis
+    spacing : (3,) float, mm
+    membrane : float
+        Cost of the squared slope of the displacement, nats per lattice point.
+    bending : float
+        Cost of its squared Laplacian, nats mm^2 per lattice point.
+
+    Returns
+    -------
+    Elasticity; a constant displacement costs next to nothing, since the affine fit is unsure too
+
+    References
+    ----------
+    Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018, section on the deformation
+    prior; the eigenvalues are those of the seven-point Laplacian with Neumann borders.
+    """
     squares = [
-        (2 - 2 * np.cos(np.pi * np.arange(n) / n)) / mm**2 for n, mm in zip(shape, spacing, strict=True)
+        (2 - 2 * np.cos(np.pi * np.arange(n) / n)) / mm**2
+        for n, mm in zip(shape, spacing, strict=True)
     ]
     w2 = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
     return Elasticity((membrane * w2 + bending * w2**2 + 1e-4).astype(np.float32))
