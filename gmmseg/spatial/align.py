@@ -5,17 +5,19 @@ alignment is sought, so that what is maximised is the information that intensiti
 classes (cf. D'Agostino et al. 2006, doi 10.1016/j.media.2005.11.001).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import sample_prior, score_at
+from gmmseg.spatial.atlas import TissueAtlas, sample_prior, score_at
 from gmmseg.spatial.foreground import head_foreground
 
 N_BINS = 64
 MIN_SAMPLES, MAX_SAMPLES = 200, 25000
+PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
 STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain (DESIGN 3a, iii)
 
@@ -27,7 +29,11 @@ class AffineFit:
     Attributes
     ----------
     matrix : (4, 4) float64 ndarray
-    objective : (T,) float64 ndarray, penalised log-likelihood in nats per voxel, never falling
+    objective : (T,) float64 ndarray
+        Penalised log-likelihood, nats per sample, before each round of the finest stage and at its
+        end: of the intensities, less the strain of the map, plus the Dirichlet log prior of the
+        histograms up to a constant. Never falling: the map moves uphill only, and the histograms
+        are learnt by EM.
     histograms : (K, B) float64 ndarray, intensity distribution of each prior class
     """
 
@@ -36,7 +42,15 @@ class AffineFit:
     histograms: np.ndarray
 
 
-def fit_affine(points, bins, atlas, starts, *, n_bins=N_BINS, n_keep=2):
+def fit_affine(
+    points: np.ndarray,
+    bins: np.ndarray,
+    atlas: TissueAtlas,
+    starts: Sequence[np.ndarray],
+    *,
+    n_bins: int = N_BINS,
+    n_keep: int = 2,
+) -> AffineFit:
     """Align the atlas to samples of an image, from several starts, coarse to fine.
 
     Parameters
@@ -45,24 +59,33 @@ def fit_affine(points, bins, atlas, starts, *, n_bins=N_BINS, n_keep=2):
     bins : (N,) integer ndarray, intensity bin of each sample, in 0..n_bins-1
     atlas : TissueAtlas
     starts : sequence of (4, 4) ndarray, world mm to template mm
+    n_bins : int
     n_keep : int
         How many of the starts are refined after the coarse stage.
 
     Returns
     -------
     AffineFit, the best by penalised likelihood
+
+    References
+    ----------
+    D'Agostino et al. (2006), doi 10.1016/j.media.2005.11.001: class prior maps aligned by the
+    information between classes and intensities.
     """
     coarse, fine = atlas.smoothed(6.0), atlas.smoothed(1.5)
     thin = slice(None, None, 4)
-    first = [_climb(points[thin], bins[thin], coarse, s, n_bins, n_iter=30, tol=1e-4) for s in starts]
+    first = [
+        _climb(points[thin], bins[thin], coarse, s, n_bins, n_iter=30, tol=1e-4) for s in starts
+    ]
     first.sort(key=lambda fit: -fit.objective[-1])
     second = [
-        _climb(points, bins, fine, fit.matrix, n_bins, n_iter=40, tol=1e-5) for fit in first[:n_keep]
+        _climb(points, bins, fine, fit.matrix, n_bins, n_iter=40, tol=1e-5)
+        for fit in first[:n_keep]
     ]
     return max(second, key=lambda fit: fit.objective[-1])
 
 
-def fit_head(values, affine, atlas):
+def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> AffineFit:
     """Align the atlas to a whole head.
 
     Parameters
@@ -91,10 +114,28 @@ def fit_head(values, affine, atlas):
     return fit_affine(points, bins[keep], atlas, starting_points(points))
 
 
-def fit_masked(values, mask, affine, atlas):
-    """Align the atlas to a brain whose mask (X, Y, Z) is known; otherwise as :func:`fit_head`.
+def fit_masked(
+    values: np.ndarray, mask: np.ndarray, affine: np.ndarray, atlas: TissueAtlas
+) -> AffineFit:
+    """Align the atlas to a brain whose mask is known.
 
     What lies outside the mask has one bin of its own, so that the mask's edge takes part.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) float ndarray, a coarse image (about 3 mm); NaN where missing
+    mask : (X, Y, Z) bool ndarray, the brain
+    affine : (4, 4) ndarray, voxel index to world mm
+    atlas : TissueAtlas with the head around the brain
+
+    Returns
+    -------
+    AffineFit
+
+    Raises
+    ------
+    InputError
+        If the mask has fewer than ``MIN_SAMPLES`` voxels.
     """
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
     near = ndimage.distance_transform_edt(~mask, sampling=spacing) < 20.0
@@ -109,17 +150,27 @@ def fit_masked(values, mask, affine, atlas):
     return fit_affine(points[keep], bins[keep], atlas, starts)
 
 
-def _binned(values, n_bins):
+def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Equal bins between the 0.2 and 99.5 per cent quantiles, 0..n_bins-1."""
     low, high = np.quantile(values, [0.002, 0.995])
     return np.clip(((values - low) / max(high - low, 1e-30) * n_bins).astype(int), 0, n_bins - 1)
 
 
-def starting_points(points, above_brain_mm=10.0):
-    """Guesses of the map from world to template mm for a head whose samples are ``points``.
+def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np.ndarray]:
+    """Guesses of the map from world to template for a head.
 
-    The top of the head, ``above_brain_mm`` above the top of the brain, and the median of x and y fix the translation; the head may be pitched
-    back or forth, so several pitches are tried about the middle of the brain.
+    The top of the head and the median of x and y fix the translation; the head may be pitched back
+    or forth, so several pitches are tried about the middle of the brain.
+
+    Parameters
+    ----------
+    points : (N, 3) float64 ndarray, world coordinates of the head's samples, mm (RAS+)
+    above_brain_mm : float
+        How far the highest samples lie above the top of the brain; 0 where the brain is alone.
+
+    Returns
+    -------
+    list of (4, 4) float64 ndarray, world mm to template mm
     """
     top = np.quantile(points[:, 2], 0.998)
     near = points[points[:, 2] > top - 150]
@@ -137,11 +188,11 @@ def starting_points(points, above_brain_mm=10.0):
     return starts
 
 
-def _penalty(matrix):
+def _penalty(matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Half-squared-strain penalty of the 3 x 3 part; its gradient and Gauss-Newton Hessian."""
     a = matrix[:3, :3]
     strain = 0.5 * (a.T @ a - np.eye(3))
-    value = STRETCH_WEIGHT * (strain**2).sum()
+    value = STRETCH_WEIGHT * float((strain**2).sum())
     jacobian = np.empty((9, 9))
     for i in range(9):
         unit = np.zeros(9)
@@ -152,7 +203,16 @@ def _penalty(matrix):
     return value, gradient, 2 * STRETCH_WEIGHT * jacobian.T @ jacobian
 
 
-def _climb(points, bins, atlas, start, n_bins, *, n_iter, tol):
+def _climb(
+    points: np.ndarray,
+    bins: np.ndarray,
+    atlas: TissueAtlas,
+    start: np.ndarray,
+    n_bins: int,
+    *,
+    n_iter: int,
+    tol: float,
+) -> AffineFit:
     """Alternate histogram updates and damped Gauss-Newton steps from one start."""
     to_voxel = np.linalg.inv(atlas.affine)
     n = len(points)
@@ -165,8 +225,14 @@ def _climb(points, bins, atlas, start, n_bins, *, n_iter, tol):
     prior = np.empty((n, atlas.maps.shape[-1]), np.float32)
     evidence, score = np.empty(n), np.empty((n, 3))
 
-    def voxels(m):
+    def voxels(m: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(points @ (to_voxel @ m)[:3, :3].T + (to_voxel @ m)[:3, 3])
+
+    def objective(m: np.ndarray) -> float:
+        """Score the samples under the map ``m``; returns the penalised log-likelihood."""
+        score_at(atlas.maps, voxels(m), likelihood, evidence, score)
+        known = PSEUDO_SAMPLES / n_bins * np.log(histograms).sum()
+        return float(np.log(evidence).mean() + known / n - _penalty(m)[0])
 
     sample_prior(atlas.maps, voxels(matrix), prior)
     histograms = _learn(prior, bins, None, n_bins)
@@ -174,8 +240,7 @@ def _climb(points, bins, atlas, start, n_bins, *, n_iter, tol):
         histograms = _learn(prior, bins, histograms, n_bins)
     trace, damping = [], 1e-3
     likelihood = histograms.T[bins]
-    score_at(atlas.maps, voxels(matrix), likelihood, evidence, score)
-    value = np.log(evidence).mean() - _penalty(matrix)[0]
+    value = objective(matrix)
     for _ in range(n_iter):
         trace.append(value)
         _, pull, stiffness = _penalty(matrix)
@@ -194,8 +259,7 @@ def _climb(points, bins, atlas, start, n_bins, *, n_iter, tol):
             step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
             trial = matrix.copy()
             trial[:3] += step.reshape(3, 4) @ unlocal
-            score_at(atlas.maps, voxels(trial), likelihood, evidence, score)
-            new = np.log(evidence).mean() - _penalty(trial)[0]
+            new = objective(trial)
             if new > value:
                 improved = True
                 damping = max(damping / 3, 1e-4)
@@ -207,20 +271,19 @@ def _climb(points, bins, atlas, start, n_bins, *, n_iter, tol):
         sample_prior(atlas.maps, voxels(matrix), prior)
         histograms = _learn(prior, bins, histograms, n_bins)
         likelihood = histograms.T[bins]
-        score_at(atlas.maps, voxels(matrix), likelihood, evidence, score)
-        value = np.log(evidence).mean() - _penalty(matrix)[0]
+        value = objective(matrix)
         if gain < tol:
             break
     trace.append(value)
     return AffineFit(matrix, np.array(trace), histograms)
 
 
-def _learn(prior, bins, histograms, n_bins):
-    """One EM step for the intensity histogram of each prior class."""
+def _learn(
+    prior: np.ndarray, bins: np.ndarray, histograms: np.ndarray | None, n_bins: int
+) -> np.ndarray:
+    """One EM step for the intensity histograms (K, B), under a flat Dirichlet prior."""
     responsibility = prior if histograms is None else prior * histograms.T[bins]
     responsibility = responsibility / responsibility.sum(1, keepdims=True)
-    out = np.stack(
-        [np.bincount(bins, weights=responsibility[:, k], minlength=n_bins) for k in range(prior.shape[1])]
-    )
-    out = ndimage.gaussian_filter1d(out, 1.0, axis=1, mode="nearest") + 1e-3 * len(bins) / n_bins / 64
+    counts = [np.bincount(bins, weights=r, minlength=n_bins) for r in responsibility.T]
+    out = np.stack(counts) + PSEUDO_SAMPLES / n_bins
     return out / out.sum(1, keepdims=True)
