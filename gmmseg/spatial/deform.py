@@ -60,6 +60,8 @@ class Elasticity:
         z = self._spectral(residual, preconditioner)
         direction, rz = z, float((residual * z).sum())
         start = rz
+        if start == 0:  # at the maximum already
+            return out
         for _ in range(n_iter):
             image = operator(direction)
             alpha = rz / float((direction * image).sum())
