@@ -1,0 +1,99 @@
+"""The atlas of the head: probabilities everywhere, read between voxels as SciPy reads them."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from gmmseg.spatial.atlas import CLASSES, sample_prior, score_at
+from gmmseg.template import icbm_head_atlas
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return icbm_head_atlas()
+
+
+def at_mm(atlas, x, y, z):
+    """Probability of each class at a point of the template."""
+    index = np.rint(np.linalg.solve(atlas.affine, [x, y, z, 1])[:3]).astype(int)
+    return dict(zip(atlas.names, atlas.maps[tuple(index)], strict=True))
+
+
+def test_probabilities_are_positive_and_sum_to_one(atlas):
+    for which in (atlas, atlas.smoothed(6.0), atlas.without_head()):
+        assert which.maps.min() > 0
+        np.testing.assert_allclose(which.maps.sum(-1), 1, atol=1e-5)
+        assert which.maps.dtype == np.float32
+        assert len(which.names) == len(which.labels) == which.maps.shape[-1]
+
+
+def test_classes_of_the_brain_come_first_and_are_parts_of_a_tissue(atlas):
+    assert atlas.names == CLASSES
+    assert all(label < atlas.n_tissues for label in atlas.labels[: atlas.n_inside])
+    assert all(label == atlas.n_tissues for label in atlas.labels[atlas.n_inside :])
+    without = atlas.without_head()
+    assert without.names == (*atlas.names[: atlas.n_inside], "outside")
+    assert without.n_inside == atlas.n_inside
+
+
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [
+        ("WM", (26, -20, 30)),  # corona radiata
+        ("deep GM", (28, 0, 2)),  # putamen
+        ("CSF", (6, -10, 24)),  # body of the lateral ventricle
+        ("air", (0, 0, 110)),
+    ],
+)
+def test_the_likeliest_class_is_what_anatomy_says(atlas, name, point):
+    for side in (-1, 1):
+        here = at_mm(atlas, side * point[0], *point[1:])
+        assert max(here, key=here.get) == name, here
+
+
+def test_bone_lies_between_brain_and_scalp(atlas):
+    """Up from the vertex: CSF, then bone, then soft tissue, then air."""
+    heights = np.arange(60, 115, 1.0)
+    likeliest = [max(p := at_mm(atlas, 10, -20, z), key=p.get) for z in heights]
+    order = list(dict.fromkeys(name for name in likeliest if name in ("bone", "soft", "air")))
+    assert order in (["bone", "soft", "air"], ["bone", "air"])
+
+
+def points_of(rng, shape, n=300):
+    """Atlas voxel coordinates, some of them off the grid."""
+    return rng.uniform(-2, np.array(shape) + 1.0, (n, 3))
+
+
+def test_priors_between_voxels_are_interpolated_and_held_to_the_border(atlas, rng):
+    points = points_of(rng, atlas.maps.shape[:3])
+    prior = np.empty((len(points), len(atlas.names)), np.float32)
+    sample_prior(atlas.maps, points, prior)
+    expected = np.stack(
+        [
+            map_coordinates(m, points.T, order=1, mode="nearest")
+            for m in np.moveaxis(atlas.maps, -1, 0)
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(prior, expected, atol=1e-5)
+
+
+def test_the_score_is_the_slope_of_the_log_evidence(rng):
+    """In a cell of its own, away from the kinks of linear interpolation."""
+    maps = rng.dirichlet(np.ones(3), (6, 7, 5)).astype(np.float32)
+    points = rng.integers(0, 4, (200, 3)) + rng.uniform(0.1, 0.9, (200, 3))
+    likelihood = rng.random((200, 3))
+
+    def run(at):
+        evidence, score = np.empty(200), np.empty((200, 3))
+        score_at(maps, np.ascontiguousarray(at), likelihood, evidence, score)
+        return evidence, score
+
+    evidence, score = run(points)
+    prior = np.empty((200, 3), np.float32)
+    sample_prior(maps, points, prior)
+    np.testing.assert_allclose(evidence, (prior * likelihood).sum(1), rtol=1e-5)
+    for axis in range(3):
+        step = 1e-4 * np.eye(3)[axis]
+        numeric = (np.log(run(points + step)[0]) - np.log(run(points - step)[0])) / 2e-4
+        np.testing.assert_allclose(score[:, axis], numeric, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,198 @@
+"""Intensities of the classes: compiled E-step, tables and M-step against plain NumPy."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gmmseg.spatial.intensity import (
+    STRAY,
+    IntensityModel,
+    IntensityPrior,
+    component_sums,
+    expectation,
+    maximise,
+    tabulate,
+)
+
+FLOOR = np.array([1e-7, 1e-7, 1e-5])
+LOW, HIGH = -10.0, 210.0
+
+
+@pytest.fixture
+def model():
+    """Three classes; the last has two Gaussians of their own variances."""
+    return IntensityModel(
+        owner=np.array([0, 1, 2, 2]),
+        weights=np.array([1.0, 1.0, 0.3, 0.7]),
+        means=np.array([95.0, 130.0, 40.0, 10.0]),
+        group=np.array([0, 0, 1, 2]),
+        group_variances=np.array([60.0, 90.0, 20.0]),
+    )
+
+
+def component_densities(y, model):
+    """(N, M) weighted densities, written out."""
+    y, m, v = np.asarray(y)[:, None], model.means, model.variances
+    return model.weights * np.exp(-((y - m) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+
+
+def class_densities(y, model):
+    components = component_densities(y, model)
+    return FLOOR + np.stack(
+        [components[:, model.owner == k].sum(1) for k in range(len(FLOOR))], axis=1
+    )
+
+
+def samples(rng, n=500):
+    prior = rng.dirichlet(np.ones(3), n).astype(np.float32)
+    return rng.uniform(0, 200, n), rng.random(n) < 0.1, prior
+
+
+def run(values, outside, prior, table):
+    likelihood, out = np.empty(prior.shape), np.empty((2, len(values)))
+    counts, total = expectation(
+        values, outside, prior, table.low, table.width, table.density, table.slope,
+        table.curvature, likelihood, out,
+    )  # fmt: skip
+    return counts, total, likelihood, out
+
+
+def test_the_compiled_e_step_is_the_plain_one_on_rounded_values(model, rng):
+    values, outside, prior = samples(rng)
+    table = tabulate(model, LOW, HIGH, FLOOR)
+    counts, total, likelihood, out = run(values, outside, prior, table)
+
+    at = np.rint((values - LOW) / table.width).astype(int)
+    expected = class_densities(LOW + table.width * at, model)
+    expected[outside] = [STRAY, STRAY, 1.0]
+    np.testing.assert_allclose(likelihood, expected, rtol=1e-6)
+    joint = prior * expected
+    assert total == pytest.approx(np.log(joint.sum(1)).sum(), rel=1e-9)
+
+    joint[outside] = 0  # their value is not looked at
+    responsibility = joint / np.maximum(joint.sum(1, keepdims=True), 1e-300)
+    histogram = np.zeros((3, len(table.density)))
+    for k in range(3):
+        np.add.at(histogram[k], at, responsibility[:, k])
+    np.testing.assert_allclose(counts, histogram, atol=1e-9)
+    np.testing.assert_array_equal(out[:, outside], 0)
+
+
+def test_sums_of_components_are_those_of_the_samples(model, rng):
+    values, _, prior = samples(rng)
+    table = tabulate(model, LOW, HIGH, FLOOR)
+    counts, _, _, _ = run(values, np.zeros(len(values), bool), prior, table)
+    y = LOW + table.width * np.rint((values - LOW) / table.width)
+    evidence = (prior * class_densities(y, model)).sum(1)
+    r = prior[:, model.owner] * component_densities(y, model) / evidence[:, None]
+    expected = np.stack([r.sum(0), (r * y[:, None]).sum(0), (r * y[:, None] ** 2).sum(0)], axis=1)
+    np.testing.assert_allclose(component_sums(model, table, counts), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_slopes_in_the_table_are_those_of_finite_differences(model):
+    """By the log of the intensity: d log p / d log y = y d log p / d y."""
+    table = tabulate(model, LOW, HIGH, FLOOR, n_grid=100_001)
+    y, log_density = table.grid, np.log(table.density)
+    numeric = y[:, None] * np.gradient(log_density, table.width, axis=0)
+    np.testing.assert_allclose((table.slope / table.density)[1:-1], numeric[1:-1], atol=2e-3)
+
+
+def test_the_curvature_is_exact_at_the_mean_of_a_gaussian_and_never_negative(model):
+    """y^2 / v is the expected value of -d2 log p / d(log y)2, and its value where y = m."""
+    table = tabulate(model, LOW, HIGH, FLOOR, n_grid=22_001)
+    assert table.curvature.min() >= 0
+    for k, mean in enumerate((95.0, 130.0)):
+        at = int(np.rint((mean - LOW) / table.width))
+        log_y = np.log(mean) + np.array([-1e-4, 0, 1e-4])
+        log_p = np.log(class_densities(np.exp(log_y), model)[:, k])
+        numeric = -np.diff(log_p, 2)[0] / 1e-8
+        assert table.curvature[at, k] / table.density[at, k] == pytest.approx(numeric, rel=1e-3)
+
+
+def test_the_derivative_of_the_evidence_is_that_of_finite_differences(model, rng):
+    """Of log p(y exp(b)) + b by the log field b, whose second term is the Jacobian."""
+    values, _, prior = samples(rng, 50)
+    table = tabulate(model, LOW, HIGH, FLOOR, n_grid=2_000_001)
+    _, _, _, out = run(values, np.zeros(50, bool), prior, table)
+
+    def objective(b):
+        return np.log((prior * class_densities(values * np.exp(b), model)).sum(1)) + b
+
+    numeric = (objective(1e-5) - objective(-1e-5)) / 2e-5
+    np.testing.assert_allclose(out[0], numeric, rtol=1e-3, atol=2e-3)
+
+
+def expected_likelihood(model, sums, prior):
+    """Expected complete-data log-likelihood and log prior, the function an M-step climbs."""
+    n, s1, s2 = sums.T
+    m, v = model.means, model.variances
+    spread = s2 - 2 * m * s1 + m**2 * n
+    terms = n * np.log(model.weights) - 0.5 * (n * np.log(2 * np.pi * v) + spread / v)
+    return terms.sum() + prior.log_density(model)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    mean_samples=st.sampled_from([0.0, 10.0, 2000.0]),
+    variance_samples=st.sampled_from([0.5, 20.0]),
+    tie_samples=st.sampled_from([0.0, 50.0, 5000.0]),
+    n=st.sampled_from([5, 300]),
+)
+def test_no_m_step_lowers_the_penalised_likelihood(
+    seed, mean_samples, variance_samples, tie_samples, n
+):
+    """Within 1e-6 nats: weights are kept off zero by 1e-3 of a sample, which costs its square."""
+    rng = np.random.default_rng(seed)
+    k = 5
+    model = IntensityModel(
+        owner=np.array([0, 1, 2, 3, 3]),
+        weights=np.array([1.0, 1.0, 1.0, 0.4, 0.6]),
+        means=rng.uniform(0, 150, k),
+        group=np.arange(k),
+        group_variances=rng.uniform(10, 300, k),
+    )
+    prior = IntensityPrior(
+        rng.uniform(0, 150, k), mean_samples * (rng.random(k) < 0.5), rng.uniform(10, 300, k),
+        variance_samples, 3, tie_samples,
+    )  # fmt: skip
+    y = rng.uniform(0, 150, n)
+    r = rng.dirichlet(np.ones(k), n).T
+    sums = np.stack([r.sum(1), r @ y, r @ y**2], axis=1)
+    trace = [expected_likelihood(model, sums, prior)]
+    for _ in range(6):
+        model = maximise(model, sums, prior)
+        trace.append(expected_likelihood(model, sums, prior))
+    assert np.diff(trace).min() >= -1e-6
+    assert trace[-1] > trace[0]
+
+
+def test_without_priors_the_m_step_gives_weighted_moments(rng):
+    y, r = rng.uniform(0, 150, 400), rng.random((2, 400))
+    model = IntensityModel(
+        np.array([0, 1]), np.ones(2), np.array([10.0, 90.0]), np.arange(2), np.full(2, 50.0)
+    )
+    free = IntensityPrior(model.means, np.zeros(2), np.full(2, 50.0), 0.0, 1, 0.0)
+    found = maximise(model, np.stack([r.sum(1), r @ y, r @ y**2], axis=1), free)
+    means = [np.average(y, weights=w) for w in r]
+    np.testing.assert_allclose(found.means, means, rtol=1e-9)
+    spread = [np.average((y - m) ** 2, weights=w) for m, w in zip(means, r, strict=True)]
+    np.testing.assert_allclose(found.variances, spread, rtol=1e-6)
+
+
+def test_the_e_step_does_not_depend_on_the_number_of_threads(model, rng):
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("numba was given one thread only")
+    table, sample = tabulate(model, LOW, HIGH, FLOOR), samples(rng, 5000)
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for n in (1, 2):
+            numba.set_num_threads(n)
+            results.append(run(*sample, table))
+    finally:
+        numba.set_num_threads(before)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)

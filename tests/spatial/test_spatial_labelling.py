@@ -1,0 +1,148 @@
+"""From the lattice to every voxel: evidence against plain NumPy, and the clean-up of the brain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.ndimage import map_coordinates
+from simulated import SHAPE, small_atlas, small_lattice, start
+
+from gmmseg.spatial import labelling
+from gmmseg.spatial.unified import UnifiedSettings, fit_unified
+
+MM = np.array([2.0, 2.0, 2.0])
+
+
+def ball(radius, centre, shape=(48, 48, 48)):
+    grid = np.indices(shape)
+    return sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2
+
+
+def clean(brain):
+    """Cleaned brain from a mask, as the probability of lying outside it."""
+    outside = np.where(brain, 0.1, 0.9).astype(np.float32)
+    return labelling.clean_brain(outside, MM)
+
+
+@pytest.fixture
+def brain():
+    return ball(12, (22, 24, 24))
+
+
+def test_a_brain_without_blemish_stays_what_it_is(brain):
+    np.testing.assert_array_equal(clean(brain), brain)
+
+
+def test_an_island_goes(brain):
+    np.testing.assert_array_equal(clean(brain | ball(4, (42, 42, 42))), brain)
+
+
+def test_what_hangs_on_by_a_thread_goes_with_the_thread(brain):
+    eye = ball(4, (43, 24, 24))
+    thread = np.zeros_like(brain)
+    thread[30:43, 24, 24] = True
+    left = clean(brain | thread | eye)
+    assert not left[eye].any()
+    assert np.count_nonzero(left & ~brain) <= 2  # the stump of the thread
+    assert left[brain].all()
+
+
+def test_what_is_joined_by_a_broad_neck_stays(brain):
+    """Negative control: the cerebellum hangs on the brain too."""
+    joined = brain | ball(5, (37, 24, 24))
+    assert np.count_nonzero(clean(joined) ^ joined) < 0.01 * joined.sum()
+
+
+def test_an_enclosed_hole_is_filled_and_a_bay_is_not(brain):
+    holed = brain.copy()
+    holed[20:23, 23:26, 23:26] = False
+    np.testing.assert_array_equal(clean(holed), brain)
+    bay = brain.copy()
+    bay[22, 24, :24] = False
+    assert not clean(bay)[22, 24, 14:24].any()
+
+
+def test_nothing_comes_of_nothing():
+    assert not clean(np.zeros((20, 20, 20), bool)).any()
+
+
+def test_a_brain_too_thin_to_erode_keeps_its_largest_part():
+    thin = np.zeros((20, 20, 20), bool)
+    thin[4:16, 8, 8] = True
+    thin[2, 2, 2] = True
+    left = clean(thin)
+    assert left[4:16, 8, 8].all()
+    assert not left[2, 2, 2]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A joint fit whose lattice is every second voxel of an image, from voxel (2, 4, 0) on."""
+    rng = np.random.default_rng(6)
+    atlas = small_atlas(rng)
+    lattice = small_lattice(rng, atlas)
+    model, held = start(lattice, atlas)
+    fit = fit_unified(lattice, atlas, model, held, UnifiedSettings(max_rounds=4))
+    bend = ndimage.gaussian_filter(rng.standard_normal((*SHAPE, 3)), (4, 4, 4, 0)) * 60
+    fit = replace(fit, displacement=bend.astype(np.float32))
+    lattice = replace(lattice, first=np.array([1, 2, 0]), step=np.array([2, 2, 2]))
+    return fit, lattice, atlas
+
+
+def test_the_log_joint_of_each_voxel_is_the_plain_one(fitted, rng):
+    fit, lattice, atlas = fitted
+    box = (slice(20, 31), slice(10, 22), slice(30, 40))
+    values = rng.uniform(20, 150, (11, 12, 10)).astype(np.float32)
+    values[3, 4, 5] = np.nan
+    found = labelling.class_log_joint(values, box, lattice, fit, atlas)
+
+    index = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in box], indexing="ij"))
+    place = (index.reshape(3, -1).T / lattice.step - lattice.first).T
+    moved = np.stack(
+        [map_coordinates(u, place, order=1) for u in np.moveaxis(fit.displacement, -1, 0)]
+    )
+    template = lattice.to_template[:3, :3] @ place + lattice.to_template[:3, 3:] + moved
+    voxel = np.linalg.inv(atlas.affine)[:3, :3] @ (template - atlas.affine[:3, 3:])
+    joint = np.full((values.size, atlas.n_tissues + 1), 1e-30)
+    for k, label in enumerate(atlas.labels):
+        prior = map_coordinates(atlas.maps[..., k], voxel, order=1, mode="nearest")
+        density = np.interp(values.ravel(), fit.table.grid, fit.table.density[:, k])
+        joint[:, label] += prior * np.where(np.isnan(values.ravel()), 1.0, density)
+    np.testing.assert_allclose(found.reshape(joint.shape), np.log(joint), atol=2e-3)
+
+
+def test_a_missing_voxel_has_the_prior_alone(fitted):
+    fit, lattice, atlas = fitted
+    box = (slice(20, 23),) * 3
+    nothing = np.full((3, 3, 3), np.nan, np.float32)
+    log_joint = labelling.class_log_joint(nothing, box, lattice, fit, atlas)
+    np.testing.assert_allclose(np.exp(log_joint).sum(-1), 1, atol=1e-4)
+
+
+def test_the_correction_at_the_points_of_the_lattice_is_the_fitted_field(fitted):
+    fit, lattice, _ = fitted
+    shape = tuple(2 * (n + f) for n, f in zip(SHAPE, lattice.first, strict=True))
+    field = labelling.log_correction(fit, lattice, shape)
+    assert field.shape == shape
+    assert field.dtype == np.float32
+    on_lattice = field[2::2, 4::2, 0::2][: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    np.testing.assert_allclose(on_lattice, fit.basis.field(fit.coefficients), atol=1e-5)
+
+
+def test_labels_are_the_likeliest_tissue_of_the_voxels_in_the_brain(rng):
+    q = rng.dirichlet(np.ones(4), (4, 5, 6)).astype(np.float32)
+    brain = rng.random((4, 5, 6)) < 0.6
+    box = (slice(2, 6), slice(1, 6), slice(0, 6))
+    labels, posteriors = labelling.settle(q, brain, box, (8, 8, 8))
+    expected = np.where(brain, q[..., :3].argmax(-1) + 1, 0)
+    np.testing.assert_array_equal(labels[box], expected)
+    assert labels.sum() == expected.sum()
+    shares = q[..., :3] / q[..., :3].sum(-1, keepdims=True)
+    np.testing.assert_allclose(posteriors[box], np.where(brain[..., None], shares, 0), atol=1e-6)
+
+
+def test_the_box_of_a_mask_has_one_voxel_around_it_where_there_is_room():
+    mask = np.zeros((10, 10, 10), bool)
+    mask[3:5, 0:4, 6:10] = True
+    assert labelling.mask_box(mask) == (slice(2, 6), slice(0, 5), slice(5, 10))
