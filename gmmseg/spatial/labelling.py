@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit, prange
 from scipy import ndimage
@@ -18,7 +20,17 @@ Box = tuple[slice, slice, slice]
 
 
 def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tuple[int, ...]) -> Box:
-    """Box of an image of ``shape`` where the deformed prior leaves room for tissue."""
+    """Box of an image where the deformed prior leaves room for tissue.
+
+    Parameters
+    ----------
+    fit, lattice, atlas : UnifiedFit, Lattice and TissueAtlas of the joint fit
+    shape : (3,) int, voxels of the image along each axis
+
+    Returns
+    -------
+    three slices of the image, two lattice points wider than where any tissue may be
+    """
     index = np.stack(np.meshgrid(*map(np.arange, lattice.shape), indexing="ij"), axis=-1)
     points = index.reshape(-1, 3) @ lattice.to_template[:3, :3].T + lattice.to_template[:3, 3]
     points += fit.displacement.reshape(-1, 3)
@@ -35,7 +47,14 @@ def mask_box(mask: np.ndarray) -> Box:
     return _cut(np.nonzero(mask), (0, 0, 0), (1, 1, 1), 1, mask.shape)
 
 
-def _cut(where, first, step, margin, shape) -> Box:  # type: ignore[no-untyped-def]
+def _cut(
+    where: Sequence[np.ndarray],
+    first: Sequence[int] | np.ndarray,
+    step: Sequence[int] | np.ndarray,
+    margin: int,
+    shape: Sequence[int],
+) -> Box:
+    """Box in voxels around the points ``where`` of a lattice, wider by ``margin`` points."""
     sides = []
     for w, f, s, n in zip(where, first, step, shape, strict=True):
         low, high = (w.min() + f - margin) * s, (w.max() + f + margin) * s + 1
@@ -44,7 +63,17 @@ def _cut(where, first, step, margin, shape) -> Box:  # type: ignore[no-untyped-d
 
 
 def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) -> np.ndarray:
-    """Log of the bias correction, (X, Y, Z) float32; held constant beyond the lattice."""
+    """Log of the bias correction at every voxel, held constant beyond the lattice.
+
+    Parameters
+    ----------
+    fit, lattice : UnifiedFit and Lattice of the joint fit
+    shape : (3,) int, voxels of the image along each axis
+
+    Returns
+    -------
+    (X, Y, Z) float32 ndarray; the corrected image is the image times its exponential
+    """
     positions = [
         np.clip(np.arange(n) / s - f, 0, m - 1)
         for n, s, f, m in zip(shape, lattice.step, lattice.first, lattice.shape, strict=True)
@@ -53,7 +82,18 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
 
 
 @njit(cache=True, parallel=True)
-def _log_joint(values, first, to_atlas, displacement, maps, low, width, density, labels, out):
+def _log_joint(
+    values: np.ndarray,
+    first: np.ndarray,
+    to_atlas: np.ndarray,
+    displacement: np.ndarray,
+    maps: np.ndarray,
+    low: float,
+    width: float,
+    density: np.ndarray,
+    labels: np.ndarray,
+    out: np.ndarray,
+) -> None:
     nx, ny, nz = values.shape
     n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
     ux, uy, uz = displacement.shape[:3]
@@ -157,7 +197,7 @@ def clean_brain(outside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, parallel=True)
-def _settle(q, brain, labels, posteriors):
+def _settle(q: np.ndarray, brain: np.ndarray, labels: np.ndarray, posteriors: np.ndarray) -> None:
     n_tissues = posteriors.shape[3]
     for i in prange(q.shape[0]):
         for j in range(q.shape[1]):
