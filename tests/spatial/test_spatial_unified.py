@@ -1,10 +1,12 @@
 """Mixture, shading and displacement estimated together: the objective, and what is recovered."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from simulated import MEANS, NOISE, SHAPE, blurred, small_atlas, small_lattice, start
 
-from gmmseg.spatial.unified import UnifiedSettings, fit_unified
+from gmmseg.spatial.unified import UnifiedSettings, _Joint, fit_unified
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,31 @@ def test_no_step_lowers_the_objective(everything):
 def test_no_step_lowers_the_objective_on_a_whole_head(sample_result):
     assert len(sample_result.objective) > 10
     assert np.diff(sample_result.objective).min() >= -1e-12
+
+
+def test_the_slope_of_the_objective_along_the_field_is_the_one_that_steps_are_made_of(everything):
+    """With samples in one half only, so that the Jacobian of the correction does not cancel.
+
+    Values are rounded to a grid, which limits what finite differences can tell.
+    """
+    _, _, lattice, (atlas, model, held) = everything
+    used = np.arange(SHAPE[0])[:, None, None] < SHAPE[0] // 2 + np.zeros(SHAPE)
+    joint = _Joint(replace(lattice, used=used), atlas, model, held, UnifiedSettings())
+    joint._expect()
+    slope = np.zeros(SHAPE)
+    slope[used] = joint.derivatives[0]
+    expected = joint.basis.project(slope)[1, 0, 0]
+    jacobian = joint.basis.project(used.astype(float))[1, 0, 0]
+
+    def objective(coefficient):
+        joint.coefficients = np.zeros_like(joint.coefficients)
+        joint.coefficients[1, 0, 0] = coefficient  # the prior cancels in the difference
+        joint.log_field = joint.basis.field(joint.coefficients)[joint.where]
+        return joint._expect() * joint.n
+
+    numeric = (objective(0.002) - objective(-0.002)) / 0.004
+    assert abs(jacobian) > 0.8 * joint.n
+    assert abs(numeric - expected) < 0.05 * abs(jacobian)
 
 
 def test_class_means_and_noise_are_recovered_through_shading_and_displacement(everything):
