@@ -79,10 +79,12 @@ def fit_affine(
     ]
     first.sort(key=lambda fit: -fit.objective[-1])
     second = [
-        _climb(points, bins, fine, fit.matrix, n_bins, n_iter=40, tol=1e-5)
+        _climb(points, bins, fine, fit.matrix, n_bins, n_iter=40, tol=1e-4)
         for fit in first[:n_keep]
     ]
-    return max(second, key=lambda fit: fit.objective[-1])
+    best = max(second, key=lambda fit: fit.objective[-1])
+    # Histograms creep on for long; stopping early would leave the map where it came from.
+    return _climb(points, bins, fine, best.matrix, n_bins, n_iter=60, tol=3e-6)
 
 
 def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> AffineFit:
@@ -267,12 +269,13 @@ def _climb(
             damping *= 4
         if not improved:
             break
-        gain, matrix = new - value, trial
+        before, matrix = value, trial
         sample_prior(atlas.maps, voxels(matrix), prior)
-        histograms = _learn(prior, bins, histograms, n_bins)
+        for _ in range(2):
+            histograms = _learn(prior, bins, histograms, n_bins)
         likelihood = histograms.T[bins]
         value = objective(matrix)
-        if gain < tol:
+        if value - before < tol:
             break
     trace.append(value)
     return AffineFit(matrix, np.array(trace), histograms)

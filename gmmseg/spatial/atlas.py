@@ -71,8 +71,8 @@ def head_atlas(
     *,
     spacing_mm: float = 2.0,
     margin_mm: float = 40.0,
-    rim_mm: float = 3.0,
-    rim_width_mm: float = 1.0,
+    rim_mm: float = 3.5,
+    rim_width_mm: float = 1.5,
     bone_peak: float = 0.7,
     bone_mm: float = 3.5,
 ) -> TissueAtlas:

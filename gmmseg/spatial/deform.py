@@ -32,7 +32,7 @@ class Elasticity:
         return fft.idctn(spectrum, axes=(0, 1, 2), norm="ortho", type=2, overwrite_x=True)
 
     def step(
-        self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 4, tol: float = 0.05
+        self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 6, tol: float = 0.02
     ) -> np.ndarray:
         """Gauss-Newton change of the displacement.
 

@@ -1,8 +1,9 @@
 """What intensities each class of the head shows: Gaussians, fitted by exact EM on a fine grid.
 
-Brain tissues have one Gaussian each and share one variance, so that the border between two tissues
-lies midway between their means, where a mixed voxel holds as much of one as of the other. Free
-variances let the grey class, widened by its mixed voxels, push into white matter.
+Brain tissues have one Gaussian each, with variances drawn towards a common one. With one variance
+the border between two tissues lies midway between their means, where a mixed voxel holds as much
+of one as of the other; free variances let the grey class, widened by its mixed voxels, push into
+white matter.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def starting_model(
     quantiles : sequence of K tuples
         Quantiles of its class at which each Gaussian starts; none for a class without a value.
     n_tied : int
-        The first ``n_tied`` classes (tissues, one Gaussian each) share one variance.
+        The first ``n_tied`` classes (tissues, one Gaussian each) start from one variance.
 
     Returns
     -------

@@ -27,11 +27,11 @@ class UnifiedSettings:
     bias_cutoff_mm: float = 60.0
     bias_stiffness: float = 400.0  # mm, see bias.cosine_basis
     fit_bias: bool = True
-    membrane: float = 0.02  # nats per mm of displacement squared, per lattice point
-    bending: float = 1.0
+    membrane: float = 0.5  # nats per mm of displacement squared, per lattice point
+    bending: float = 3.0
     fit_displacement: bool = True
-    max_rounds: int = 20
-    tol: float = 3e-4  # nats per sample
+    max_rounds: int = 40
+    tol: float = 1e-4  # nats per sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)

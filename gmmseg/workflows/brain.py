@@ -29,11 +29,10 @@ QUANTILES: dict[str, tuple[float, ...]] = {
     "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "air": (0.5,), "outside": (),
 }  # fmt: skip
 """Gaussians of each class, and at which quantile of its voxels each starts."""
-BONE_SAMPLES = 2000.0
-"""Lattice points that the prior on the intensity of bone is worth."""
 VARIANCE_SAMPLES = 20.0
-TIE_SHARE = 0.15
-"""What the common variance of tissues is worth, as a share of the brain's lattice points."""
+BONE_SHARE, TIE_SHARE = 0.3, 0.15
+"""What the priors on bone's mean and on the variances of tissues are worth, as shares of the
+brain's lattice points."""
 STAGES = ("reading", "aligning the atlas", "fitting the model", "labelling", "collecting")
 
 
@@ -241,14 +240,14 @@ def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, Intens
     values, outside = lattice.values[lattice.used], lattice.outside[lattice.used]
     levels = [QUANTILES[name] for name in atlas.names]
     model = starting_model(values, prior, outside, levels, atlas.n_inside)
+    n_brain = float(prior[~outside, : atlas.n_inside].sum(dtype=np.float64))
     means, samples = model.means.copy(), np.zeros(len(model.means))
     inside = model.owner < atlas.n_inside
     if "bone" in atlas.names:
         bone = model.owner == atlas.names.index("bone")
         air = means[model.owner == atlas.names.index("air")].min()
         means[bone] = 0.5 * (air + means[inside].min())
-        samples[bone] = BONE_SAMPLES
-    n_brain = float(prior[~outside, : atlas.n_inside].sum(dtype=np.float64))
+        samples[bone] = BONE_SHARE * n_brain
     return model, IntensityPrior(
         means=means,
         mean_samples=samples,
