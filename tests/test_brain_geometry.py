@@ -73,10 +73,8 @@ def test_a_head_that_lies_askew_in_the_world_gets_the_same_labels(scan, sample_r
     askew[:3, 3] += [15, -25, 40]
     found = gmmseg.segment_brain(nib.Nifti1Image(np.asarray(scan.dataobj), askew))
     agreement = dice_per_label(found.labels, sample_result.labels)
-    assert min(agreement[1], agreement[2]) >= 0.995
-    # The aim is .995 here too; .988 was reached. The affine fits end some .3 mm apart, and the
-    # thin outer rim of CSF follows them.
-    assert agreement[3] >= 0.98
+    # Alignments from other starts end some hundredths of a mm apart, which moves few voxels.
+    assert min(agreement.values()) >= 0.995
 
 
 def test_an_oblique_scan_is_segmented(make_sample):

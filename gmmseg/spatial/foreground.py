@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+BLUR_MM = 3.0
 CLOSING_MM = 10.0
 BRAIN_ML = (300.0, 2300.0)
 """Volumes of a brain with its CSF, infant to adult; a whole head has at least 2.5 litres."""
@@ -27,6 +28,8 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
     """
     from skimage.filters import threshold_otsu
 
+    # Noise in the air must not pass for head: blur before the threshold.
+    values = ndimage.gaussian_filter(values, BLUR_MM / np.asarray(spacing))
     high = np.quantile(values, 0.995)
     clipped = np.clip(values, None, high)
     if clipped.min() == clipped.max():

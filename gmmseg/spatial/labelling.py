@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 from scipy import ndimage
 
+from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, corner, sample_prior
 from gmmseg.spatial.foreground import ellipsoid, largest_component
 from gmmseg.spatial.lattice import Lattice
@@ -39,6 +40,8 @@ def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tupl
     prior = np.empty((len(points), len(atlas.names)), np.float32)
     sample_prior(atlas.maps, points, prior)
     inside = prior[:, : atlas.n_inside].sum(1).reshape(lattice.shape) > MIN_PRIOR
+    if not inside.any():
+        raise InputError("No brain could be found in the image; give its mask with --mask.")
     return _cut(np.nonzero(inside), lattice.first, lattice.step, 2, shape)
 
 

@@ -33,6 +33,9 @@ VARIANCE_SAMPLES = 20.0
 BONE_SHARE, TIE_SHARE = 0.3, 0.15
 """What the priors on bone's mean and on the variances of tissues are worth, as shares of the
 brain's lattice points."""
+STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
+"""Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
+loose atlas finds different optima from nearly equal starts."""
 STAGES = ("reading", "aligning the atlas", "fitting the model", "labelling", "collecting")
 
 
@@ -117,7 +120,13 @@ def segment_brain(
 
     stages.enter("fitting the model")
     model, prior = _start(lattice, atlas)
-    options = unified.UnifiedSettings(bias_cutoff_mm=settings.bias_fwhm, fit_bias=settings.bias)
+    membrane, bending = STIFFNESS_HEAD if head.mask is None else STIFFNESS_BRAIN
+    options = unified.UnifiedSettings(
+        bias_cutoff_mm=settings.bias_fwhm,
+        fit_bias=settings.bias,
+        membrane=membrane,
+        bending=bending,
+    )
     fit = unified.fit_unified(lattice, atlas, model, prior, options)
 
     stages.enter("labelling")
