@@ -106,7 +106,7 @@ def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> Affi
         If nothing stands out from the background.
     """
     filled = np.nan_to_num(values)
-    head = head_foreground(filled, np.sqrt((affine[:3, :3] ** 2).sum(0)))
+    head = head_foreground(filled, _spacing(affine))
     if np.count_nonzero(head) < MIN_SAMPLES:
         raise InputError("No head stands out from the background of the image.")
     index = np.argwhere(head)
@@ -139,7 +139,7 @@ def fit_masked(
     InputError
         If the mask has fewer than ``MIN_SAMPLES`` voxels.
     """
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    spacing = _spacing(affine)
     near = ndimage.distance_transform_edt(~mask, sampling=spacing) < 20.0
     index, inside = np.argwhere(near), mask[near]
     if np.count_nonzero(inside) < MIN_SAMPLES:
@@ -150,6 +150,11 @@ def fit_masked(
     points = index @ affine[:3, :3].T + affine[:3, 3]
     starts = starting_points(points[inside], above_brain_mm=0.0)
     return fit_affine(points[keep], bins[keep], atlas, starts)
+
+
+def _spacing(affine: np.ndarray) -> np.ndarray:
+    """Voxel size, mm, free of the rounding of a turned header: equal grids, equal samples."""
+    return np.asarray(np.sqrt((affine[:3, :3] ** 2).sum(0)).round(4))
 
 
 def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:

@@ -221,7 +221,7 @@ class _Head:
         offset = lowest if lowest < 0 else 0.0
         if offset:
             data = data - np.float32(offset)
-        spacing = volumes.voxel_sizes(canonical.affine)
+        spacing = volumes.voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
 
 
