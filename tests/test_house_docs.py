@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import gmmseg
 from gmmseg.cli import main
+from gmmseg.workflows.brain import BrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")])
@@ -122,3 +124,11 @@ def test_the_label_codes_in_the_guide_are_those_of_the_library():
     rows = re.findall(r"^\| `(\w+)`[^|]*\| (\d+) \| (\d+) \| (\d+) \|", text, re.M)
     table = {name: dict(zip(("GM", "WM", "CSF"), map(int, c), strict=True)) for name, *c in rows}
     assert table == SCHEMES
+
+
+def test_the_help_names_the_defaults_of_the_model():
+    """The command passes on what was given only; the numbers live in BrainSettings."""
+    shown = " ".join(CliRunner().invoke(main, ["brain", "--help"]).output.split())
+    defaults = BrainSettings()
+    assert f"({defaults.mrf:g} if not given)" in shown
+    assert f"({defaults.bias_fwhm:g} if not given)" in shown
