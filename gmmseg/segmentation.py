@@ -113,11 +113,18 @@ def doubts(segmentation: Segmentation) -> tuple[str, ...]:
     """What speaks against this being the brain of a T1-weighted scan, a sentence each."""
     found = []
     means = {name: _class_mean(segmentation, name) for name in ("CSF", "GM", "WM")}
-    if not means["CSF"] < means["GM"] < means["WM"]:
+    ordered = means["CSF"] < means["GM"] < means["WM"]
+    if not ordered:
         shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
         found.append(
             f"The mean intensities ({shown}) do not rise from CSF over GM to WM; "
             f"the scan may not be T1-weighted, or not of a brain."
+        )
+    spread = max(_class_spread(segmentation, name) for name in ("GM", "WM"))
+    if ordered and means["WM"] - means["GM"] < spread:
+        found.append(
+            f"GM and WM hardly differ (means {means['GM']:.4g} and {means['WM']:.4g}, standard "
+            f"deviation {spread:.3g}); the scan may be of something else, or too noisy."
         )
     brain = segmentation.volumes_ml()[-1].from_labels
     low, high = PLAUSIBLE_ML
@@ -135,6 +142,14 @@ def _class_mean(segmentation: Segmentation, name: str) -> float:
     own = [k for k, owner in enumerate(segmentation.component_names) if owner == name]
     weights = mixture.weights[own]
     return float(weights @ mixture.means[own, 0] / weights.sum()) if own else float("nan")
+
+
+def _class_spread(segmentation: Segmentation, name: str) -> float:
+    """Largest standard deviation of a class's Gaussians; 0 if it has none."""
+    owners = segmentation.component_names
+    own = [k for k, owner in enumerate(owners) if owner == name]
+    variances = segmentation.mixture.covariances[own, 0, 0]
+    return float(np.sqrt(variances.max(initial=0.0)))
 
 
 def _freeze(owner: object, field: str, array: np.ndarray) -> None:

@@ -197,6 +197,14 @@ def test_a_segmentation_that_cannot_be_a_brain_of_a_t1_scan_is_doubted(result):
     )
 
 
+def test_tissues_that_hardly_differ_are_doubted(result):
+    means = result.mixture.means.copy()
+    grey, white = (result.component_names.index(name) for name in ("GM", "WM"))
+    means[white] = means[grey] + 0.1
+    close = dataclasses.replace(result.mixture, means=means)
+    assert doubts(dataclasses.replace(result, mixture=close))[0].startswith("GM and WM hardly")
+
+
 def test_the_bias_field_times_the_corrected_scan_is_the_scan(result):
     product = np.asarray(result.bias_image().dataobj) * np.asarray(result.corrected_image().dataobj)
     np.testing.assert_allclose(product, result.volume.data, rtol=1e-5)

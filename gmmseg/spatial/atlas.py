@@ -177,7 +177,7 @@ def corner(x: float, n: int) -> tuple[int, float]:
     ``x`` is a voxel coordinate along an axis of ``n`` voxels; the value sought is ``1 - fraction``
     of the voxel returned and ``fraction`` of the next.
     """
-    if x <= 0.0:
+    if not x > 0.0:  # NaN, too, must not lead out of the array
         return 0, 0.0
     if x >= n - 1.0:
         return n - 2, 1.0

@@ -84,7 +84,7 @@ def sample_lattice(
     Raises
     ------
     InputError
-        If next to nothing of the aligned brain lies within the image.
+        If next to nothing of the aligned brain lies within the image, or hardly varies there.
     """
     nothing = np.zeros(coarse.shape, bool)
     everywhere = Lattice(
@@ -98,6 +98,12 @@ def sample_lattice(
     used &= np.isfinite(coarse)
     if np.count_nonzero(used & ~outside) < MIN_SAMPLES:
         raise InputError("No brain could be found in the image; give its mask with --mask.")
+    low, high = np.quantile(coarse[used & ~outside], [0.02, 0.98])
+    if not high > low:
+        raise InputError(
+            f"The image has the value {high:g} nearly everywhere in the brain; "
+            f"check that it is a scan of a head."
+        )
     where = np.nonzero(used)
     first = np.array([w.min() for w in where])
     box = tuple(slice(w.min(), w.max() + 1) for w in where)

@@ -1,0 +1,66 @@
+"""What the joint fit is given: samples of the brain, or one clear sentence."""
+
+import numpy as np
+import pytest
+
+from gmmseg import InputError
+from gmmseg.spatial.atlas import TissueAtlas, sample_prior, score_at
+from gmmseg.spatial.lattice import sample_lattice
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def ball():
+    """Atlas of one tissue in a ball and one class outside, 3 mm voxels."""
+    radius = np.sqrt(sum((g - N / 2) ** 2 for g in np.ogrid[:N, :N, :N]))
+    inside = np.clip(4.5 - radius, 0.001, 0.999).astype(np.float32)
+    maps = np.stack([inside, 1 - inside], axis=-1)
+    return TissueAtlas(maps, np.diag([3.0, 3.0, 3.0, 1.0]), ("GM", "outside"), (0, 1), 1)
+
+
+def lattice_of(values, atlas, mask=None):
+    step = np.ones(3, int)
+    return sample_lattice(values, mask, np.full(3, 3.0), atlas.affine, atlas, step)
+
+
+def test_samples_are_the_brain_and_its_surroundings_without_missing_voxels(ball, rng):
+    values = rng.normal(100, 5, (N, N, N))
+    values[6, 6, 6] = np.nan
+    lattice = lattice_of(values, ball)
+    index = tuple(np.array([6, 6, 6]) - lattice.first)
+    assert not lattice.used[index]
+    assert np.isfinite(lattice.values).all()
+    used = np.argwhere(lattice.used) + lattice.first
+    np.testing.assert_array_equal(lattice.values[lattice.used], values[tuple(used.T)])
+
+
+def test_outside_a_mask_is_known_to_be_outside(ball, rng):
+    mask = np.zeros((N, N, N), bool)
+    mask[4:9, 4:9, 4:9] = True
+    lattice = lattice_of(rng.normal(100, 5, mask.shape), ball, mask)
+    assert np.count_nonzero(lattice.used & ~lattice.outside) == np.count_nonzero(mask)
+
+
+def test_a_brain_without_any_contrast_is_refused(ball):
+    with pytest.raises(InputError, match="has the value 7 nearly everywhere in the brain"):
+        lattice_of(np.full((N, N, N), 7.0), ball)
+
+
+def test_a_brain_outside_the_image_is_refused(ball, rng):
+    away = TissueAtlas(ball.maps, ball.affine + np.eye(4, k=3) * 500, ball.names, (0, 1), 1)
+    with pytest.raises(InputError, match="No brain could be found"):
+        sample_lattice(
+            rng.normal(0, 1, (N, N, N)), None, np.full(3, 3.0), ball.affine, away, np.ones(3, int)
+        )
+
+
+def test_a_point_that_is_not_a_number_stays_inside_the_atlas(ball):
+    """It once led out of the array, and the process died."""
+    points = np.full((3, 3), np.nan)
+    prior = np.empty((3, 2), np.float32)
+    sample_prior(ball.maps, points, prior)
+    np.testing.assert_array_equal(prior, np.tile(ball.maps[0, 0, 0], (3, 1)))
+    evidence, score = np.empty(3), np.empty((3, 3))
+    score_at(ball.maps, points, np.ones((3, 2)), evidence, score)
+    np.testing.assert_allclose(evidence, 1, rtol=1e-6)
