@@ -250,7 +250,9 @@ def test_lack_of_memory_is_one_sentence(good, tmp_path, monkeypatch):
 
 
 SLOW = """
-import sys, time, types
+import signal, sys, time, types
+# Started in the background by a script, a process inherits Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 import fake
 def segment_brain(*_, **__):
