@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from gmmseg.segmentation import Segmentation
 
 CLASSES = ("GM", "WM", "CSF")
+SWITCHES = {
+    "stripped": ("--stripped", "--whole-head"),
+    "deformation": ("--deformation", "--no-deformation"),
+}
+"""Settings that are options without a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +122,7 @@ def _use_threads(threads: int | None) -> None:
 
 def _option(name: str, value: Any) -> list[str]:
     """Words of the command line for one setting of BrainSettings."""
-    if name == "bias":
-        return [] if value else ["--no-bias"]
-    if name == "stripped":
-        return [] if value is None else ["--stripped" if value else "--whole-head"]
+    if name in SWITCHES:
+        on, off = SWITCHES[name]
+        return [] if value is None else [on if value else off]
     return [] if value is None else ["--" + name.replace("_", "-"), str(value)]

@@ -79,7 +79,18 @@ def main() -> None:
     metavar="MM",
     help="Smallest wave length of the bias field, in mm, 20 to 1000 (60 if not given).",
 )
-@click.option("--no-bias", is_flag=True, help="Take the scan as free of shading.")
+@click.option(
+    "--bias",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Estimate a bias field; auto, if not given, keeps it where grey and white matter share "
+    "the shading.",
+)
+@click.option("--no-bias", "bias", flag_value="off", help="The same as --bias off.")
+@click.option(
+    "--deformation/--no-deformation",
+    default=None,
+    help="Let the atlas deform to the scan, or only shift, turn and stretch.  [default: deform]",
+)
 @click.option(
     "--volume",
     type=click.IntRange(min=0),
@@ -127,7 +138,6 @@ def brain(
     """  # noqa: D301 (click wants the backspace itself)
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other.")
-    settings["bias"] = not settings.pop("no_bias")
     given = {name: value for name, value in settings.items() if value is not None}
     try:
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast

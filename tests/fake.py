@@ -21,7 +21,8 @@ class Settings:
 
     mrf: float = 0.3
     bias_fwhm: float = 60.0
-    bias: bool = True
+    bias: str = "auto"
+    deformation: bool = True
     stripped: bool | None = None
     threads: int | None = None
 

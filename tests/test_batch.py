@@ -61,7 +61,7 @@ def test_a_job_leaves_what_it_announces_and_nothing_else(scan, calls, tmp_path):
 def test_the_mask_and_the_settings_reach_the_workflow(scan, calls, tmp_path):
     mask = tmp_path / "mask.nii"
     nib.save(nib.Nifti1Image((fake.ball() > 0).astype(np.uint8), fake.AFFINE), mask)
-    settings = {"mrf": 0.7, "bias_fwhm": 90.0, "bias": False, "stripped": True}
+    settings = {"mrf": 0.7, "bias_fwhm": 90.0, "bias": "off", "stripped": True}
     run_job(Job(scan, tmp_path / "out", mask, settings=settings))
     image, given, effective = calls[0]
     np.testing.assert_array_equal(given, fake.ball() > 0)
@@ -103,11 +103,11 @@ def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, cal
 
 def test_the_command_in_the_record_repeats_the_job(scan, calls, tmp_path):
     out = tmp_path / "out"
-    settings = {"mrf": 0.7, "bias": False, "stripped": False, "threads": 1}
+    settings = {"mrf": 0.7, "bias": "off", "stripped": False, "threads": 1}
     run_job(Job(scan, out, labels="fsl", settings=settings, overwrite=True))
     record = json.loads((out / "sub-01_desc-provenance.json").read_text())
     assert record["command"] == (
-        f"gmmseg brain {scan} -o {out} --labels fsl --mrf 0.7 --no-bias --whole-head "
+        f"gmmseg brain {scan} -o {out} --labels fsl --mrf 0.7 --bias off --whole-head "
         f"--threads 1 --overwrite"
     )
 

@@ -167,7 +167,16 @@ def test_help_names_every_option_and_loads_nothing_heavy():
     assert result.returncode == 0, result.stderr
     for option in (
         *("--out", "--mask", "--stripped", "--whole-head", "--labels", "--mrf", "--bias-fwhm"),
-        *("--no-bias", "--volume", "--threads", "--quiet", "--verbose", "--overwrite"),
+        *(
+            "--bias",
+            "--no-bias",
+            "--no-deformation",
+            "--volume",
+            "--threads",
+            "--quiet",
+            "--verbose",
+            "--overwrite",
+        ),
     ):
         assert option in result.stdout
 
@@ -194,7 +203,9 @@ def calls(monkeypatch):
         (["--whole-head"], {"stripped": False}),
         (["--mrf", "0"], {"mrf": 0.0}),
         (["--bias-fwhm", "42.5"], {"bias_fwhm": 42.5}),
-        (["--no-bias"], {"bias": False}),
+        (["--no-bias"], {"bias": "off"}),
+        (["--bias", "on"], {"bias": "on"}),
+        (["--no-deformation"], {"deformation": False}),
         (["--threads", "1"], {"threads": 1}),
     ],
 )

@@ -45,6 +45,8 @@ class UnifiedFit:
     component_counts : (M,) float64 ndarray, samples that each component accounts for
     basis, coefficients : CosineBasis and its coefficients; the corrected value is y exp(field)
     displacement : (n_0, n_1, n_2, 3) float32 ndarray, added in template mm
+    labels : (n_0, n_1, n_2) int8 ndarray
+        Most probable class of each lattice point in use; -1 elsewhere and outside a known mask.
     objective : (T,) float64 ndarray, penalised log-likelihood, nats per sample
     """
 
@@ -54,6 +56,7 @@ class UnifiedFit:
     basis: bias.CosineBasis
     coefficients: np.ndarray
     displacement: np.ndarray
+    labels: np.ndarray
     objective: np.ndarray
 
 
@@ -63,6 +66,7 @@ def fit_unified(
     model: intensity.IntensityModel,
     prior: intensity.IntensityPrior,
     settings: UnifiedSettings,
+    displacement: np.ndarray | None = None,
 ) -> UnifiedFit:
     """Fit everything together.
 
@@ -73,12 +77,17 @@ def fit_unified(
     model : IntensityModel, where the mixture starts
     prior : IntensityPrior, what holds its means and variances
     settings : UnifiedSettings
+    displacement : (n_0, n_1, n_2, 3) float32 ndarray, optional
+        Where the displacement starts, template mm; at none if not given.
 
     Returns
     -------
     UnifiedFit
     """
-    return _Joint(lattice, atlas, model, prior, settings).run()
+    joint = _Joint(lattice, atlas, model, prior, settings)
+    if displacement is not None:
+        joint.start_at(displacement)
+    return joint.run()
 
 
 class _Joint:
@@ -119,6 +128,10 @@ class _Joint:
         self.prior = prior
         self._move_to(np.zeros((*shape, 3), np.float32), 0.0)
 
+    def start_at(self, displacement: np.ndarray) -> None:
+        """Take up the displacement of an earlier fit."""
+        self._move_to(displacement, self.elastic.penalty(displacement))
+
     def run(self) -> UnifiedFit:
         """Make the moves in turn until the objective stops rising."""
         settings = self.settings
@@ -141,8 +154,14 @@ class _Joint:
         sums = intensity.component_sums(self.model, self.table, self.counts)
         return UnifiedFit(
             self.model, self.table, sums[:, 0], self.basis, self.coefficients,
-            self.displacement, np.array(trace),
+            self.displacement, self._labels(), np.array(trace),
         )  # fmt: skip
+
+    def _labels(self) -> np.ndarray:
+        labels = np.full(self.lattice.shape, -1, np.int8)
+        labels[self.where] = (self.class_prior * self.likelihood).argmax(1)
+        labels[self.lattice.outside] = -1
+        return labels
 
     # -- state ---------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from gmmseg.spatial.atlas import TISSUES, TissueAtlas
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
+from gmmseg.spatial.shading import Shading, shading
 
 NEVER = 50.0  # nats
 MIN_VOXELS = 3000  # of brain, to tell tissues apart
@@ -36,6 +37,8 @@ brain's lattice points."""
 STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 """Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
 loose atlas finds different optima from nearly equal starts."""
+SHADING_RATIO = 0.7
+"""Variance that GM and WM share over that they do not, from which a bias field is kept."""
 STAGES = ("reading", "aligning the atlas", "fitting the model", "labelling", "collecting")
 
 
@@ -49,8 +52,10 @@ class BrainSettings:
         Potts coupling, nats per neighbour; 0 turns the neighbourhood off.
     bias_fwhm : float
         Shortest wavelength of the bias field, mm.
-    bias : bool
-        Estimate a bias field.
+    bias : {"auto", "on", "off"}
+        Estimate a bias field; ``auto`` keeps it where grey and white matter share the shading.
+    deformation : bool
+        Let the atlas deform.
     stripped : bool, optional
         The scan shows the brain alone; None recognises it.
     threads : int, optional
@@ -59,13 +64,16 @@ class BrainSettings:
 
     mrf: float = 0.3
     bias_fwhm: float = 60.0
-    bias: bool = True
+    bias: str = "auto"
+    deformation: bool = True
     stripped: bool | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.mrf <= 10:
             raise InputError(f"mrf must lie between 0 and 10; got {self.mrf:g}.")
+        if self.bias not in ("auto", "on", "off"):
+            raise InputError(f"bias must be auto, on or off; got {self.bias!r}.")
         if not 20 <= self.bias_fwhm <= 1000:
             raise InputError(f"bias_fwhm must lie between 20 and 1000 mm; got {self.bias_fwhm:g}.")
 
@@ -123,11 +131,17 @@ def segment_brain(
     membrane, bending = STIFFNESS_HEAD if head.mask is None else STIFFNESS_BRAIN
     options = unified.UnifiedSettings(
         bias_cutoff_mm=settings.bias_fwhm,
-        fit_bias=settings.bias,
+        fit_bias=settings.bias != "off",
+        fit_displacement=settings.deformation,
         membrane=membrane,
         bending=bending,
     )
     fit = unified.fit_unified(lattice, atlas, model, prior, options)
+    shade = _shading(lattice, fit, atlas)
+    bias_kept = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= SHADING_RATIO)
+    if settings.bias == "auto" and not bias_kept:
+        options = replace(options, fit_bias=False)
+        fit = unified.fit_unified(lattice, atlas, fit.model, prior, options, fit.displacement)
 
     stages.enter("labelling")
     shape = head.data.shape
@@ -172,7 +186,10 @@ def segment_brain(
         decisions={
             "stripped": head.stripped,
             "mask given": given is not None,
-            "bias field": settings.bias,
+            "bias field": bias_kept,
+            "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
+            "variation not shared": round(float(np.sqrt(shade.apart)), 4),
+            "deformation": settings.deformation,
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),
             "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
@@ -265,6 +282,12 @@ def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, Intens
         n_tied=int(np.count_nonzero(inside)),
         tie_samples=TIE_SHARE * n_brain,
     )
+
+
+def _shading(lattice: Lattice, fit: unified.UnifiedFit, atlas: TissueAtlas) -> Shading:
+    """What cortical grey and white matter tell about shading, on the lattice."""
+    grey, white = (fit.labels == atlas.names.index(name) for name in ("GM", "WM"))
+    return shading(lattice.values, grey, white, lattice.spacing)
 
 
 def _mixture(fit: unified.UnifiedFit, gain: float, offset: float) -> Mixture:
