@@ -25,6 +25,7 @@ from gmmseg import template, volume
 from gmmseg.metrics import dice
 from gmmseg.spatial.regions import NUCLEI, coordinates
 
+COLUMNS = ("GM", "WM", "white", "ref.")
 WORDS = {
     "thalamus": ("thalamus",),
     "putamen": ("putamen",),
@@ -68,7 +69,9 @@ def look(scan: Path, truth: Path, codes: list[int], regions: dict, affine: np.nd
         reference[stored == code] = k + 1
     reference = volume.turn(reference, result.volume)
     whole = tuple(slice(0, n) for n in labels.shape)
-    print(f"\n{scan.name}\n{'region':18s} {'mL':>7s} {'GM':>6s} {'WM':>6s} {'white':>6s} {'ref.':>6s}")
+    print(
+        f"\n{scan.name}\n{'region':18s} {'mL':>7s} {'GM':>6s} {'WM':>6s} {'white':>6s} {'ref.':>6s}"
+    )
     for name, region in regions.items():
         share = result.template_map.sample(region[..., None].astype(np.float32), affine, whole)
         here = (share[..., 0] > 0.5) & (labels > 0) & (reference > 0)

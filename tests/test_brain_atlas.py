@@ -2,7 +2,6 @@
 
 import csv
 
-import nibabel as nib
 import numpy as np
 import packaged
 import pytest
@@ -28,9 +27,7 @@ def segment(scan, atlas, names=()):
     return gmmseg.segment_brain(scan, settings=settings)
 
 
-def test_the_packaged_maps_given_back_yield_the_defaults_labels(
-    tmp_path, sample_t1, sample_result
-):
+def test_the_packaged_maps_given_back_yield_the_defaults_labels(tmp_path, sample_t1, sample_result):
     """.997, .998 and .984 were reached; the default also knows deep grey matter."""
     paths = packaged.write(tmp_path, *packaged.tissue_maps(), scale=255, dtype=np.uint8)
     found = segment(sample_t1, paths)
