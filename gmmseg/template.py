@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas
-from gmmseg.spatial.regions import template_regions
+from gmmseg.spatial.regions import by_anatomy, template_regions
 
 
 @lru_cache(maxsize=1)
@@ -28,7 +28,8 @@ def icbm_head_atlas() -> TissueAtlas:
     thick = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
     brain = ndimage.binary_fill_holes(thick)
     full = np.float32(1 / 255)
-    return head_atlas(grey * full, white * full, brain, affine)
+    grey, white = by_anatomy(grey * full, white * full, affine)
+    return head_atlas(grey, white, brain, affine)
 
 
 @lru_cache(maxsize=1)

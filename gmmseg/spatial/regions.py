@@ -64,6 +64,11 @@ REACH = 1.5
 """Radii up to which grey matter is of a nucleus: individuals differ, and what is labelled white
 matter or CSF in between is not counted."""
 
+TO_GREY, TO_WHITE = 0.7, 0.6
+"""Shares of white matter in the pallidum and of grey matter in the brainstem that change sides."""
+
+PALLIDUM_REACH, FRONT_OF_STEM = 1.15, -5.0  # radii; y in mm
+
 DEEP_BOX = ((-45.0, 45.0), (-55.0, 40.0), (-30.0, 40.0))
 """x, y and z that hold all of it, mm."""
 
@@ -101,6 +106,35 @@ def template_regions(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) ->
         for region in (deep, stem, hind & ~stem)
     ]
     return np.stack(maps, axis=-1)
+
+
+def by_anatomy(
+    grey: np.ndarray, white: np.ndarray, affine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tissue maps with the pallidum grey and the brainstem white, as anatomy counts them.
+
+    Average maps are made from intensities, which lie between those of cortex and white matter
+    there: they have a quarter of grey matter in the pallidum and more than half in the brainstem.
+
+    Parameters
+    ----------
+    grey, white : (X, Y, Z) float ndarray, probability in 0..1, in MNI space
+    affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
+
+    Returns
+    -------
+    grey, white : (X, Y, Z) ndarrays of the same sum
+    """
+    points = coordinates(grey.shape, affine)
+    size = np.abs(np.diag(affine)[:3])
+    pallidum = next(n for n in NUCLEI if n.name == "pallidum").radius(points) < PALLIDUM_REACH
+    stem = _stem(points) & (points[2] < _midbrain_top(points[1])) & (points[1] < FRONT_OF_STEM)
+    to_grey, to_white = (
+        share * ndimage.gaussian_filter(region.astype(np.float32), SOFT_MM / size)
+        for share, region in ((TO_GREY, pallidum), (TO_WHITE, stem))
+    )
+    moved = to_grey * white - to_white * grey
+    return grey + moved, white - moved
 
 
 def coordinates(shape: Sequence[int], affine: np.ndarray) -> list[np.ndarray]:
