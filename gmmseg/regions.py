@@ -54,7 +54,7 @@ def brain_regions(segmentation: Segmentation) -> BrainRegions:
     Tissue labels are kept: grey matter is cortex or deep grey matter, and what the atlas has in
     the brainstem or the cerebellum is that, be it grey or white. Intensities are not looked at
     again, so borders that no tissue shows (midbrain to thalamus, pons to cerebellum) are as good
-    as the atlas's alignment: 2 to 3 mm.
+    as the atlas's alignment.
 
     Parameters
     ----------
