@@ -61,9 +61,9 @@ def test_published_coordinates_of_nuclei_and_cerebellum_fall_into_their_regions(
     """300 regions of Seitzman et al. (2020), as nilearn ships them, none of which was fitted to."""
     folder = files("nilearn") / "datasets" / "data"
     table = folder / "seitzman_2018_ROIs_300inVol_MNI_allInfo.txt"
-    points = np.loadtxt(table.open(), skiprows=1, usecols=(0, 1, 2))
+    points = np.loadtxt(table.read_text().splitlines(), skiprows=1, usecols=(0, 1, 2))
     anatomy = folder / "seitzman_2018_ROIs_anatomicalLabels.txt"
-    kind = np.loadtxt(anatomy.open(), skiprows=1, dtype=int)
+    kind = np.loadtxt(anatomy.read_text().splitlines(), skiprows=1, dtype=int)
     maps, affine = region_maps()
     index = np.rint(np.linalg.solve(affine[:3, :3], (points - affine[:3, 3]).T)).astype(int)
     inside = maps[tuple(index)] > 0.5

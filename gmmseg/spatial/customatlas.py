@@ -19,7 +19,8 @@ MIN_VALUE, MAX_SUM = -0.01, 1.05
 """Of probabilities: beyond what resampling over- and undershoots by."""
 
 MAX_SHARE_OVER = 1e-3  # of all voxels with tissue, that may add up to more
-RIM_MM = 3.5  # from the outermost solid tissue to the end of the CSF's space; see head_atlas
+RIM_MM = 3.5  # how far the space of the CSF reaches beyond the packaged mask; see head_atlas
+PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
 FAR_MM = 10.0  # from where the alignment looks for a brain
 
 
@@ -59,7 +60,10 @@ def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> Ti
     full = np.clip(maps.sum(-1), 0, 1)
     brain = np.maximum(full, _filled(full, np.abs(np.diag(grid)[:3])))
     grid = _moved_to_mni(brain, grid)
-    rim = max(0.0, RIM_MM - _csf_depth(tissue, brain, grid)) if CSF in names else RIM_MM
+    rim = RIM_MM
+    if CSF in names:  # maps whose CSF reaches out to the bone need no rim of ours
+        usual = max(PACKAGED_DEPTH_MM, float(np.diag(grid)[:3].max()))  # a voxel is no depth yet
+        rim = RIM_MM - min(RIM_MM, max(0.0, _csf_depth(tissue, brain, grid) - usual))
     head = head_atlas(tissue, np.zeros_like(tissue), brain, grid, rim_mm=rim)
     fields, _ = resampled([maps[..., k] for k in solid], grid)
     return _divided(head, fields, names)
