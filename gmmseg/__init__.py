@@ -14,6 +14,7 @@ _PUBLIC = {
     "Mixture": "gmmseg.mixture.model",
     "Segmentation": "gmmseg.segmentation",
     "VariancePrior": "gmmseg.mixture.em",
+    "brain_regions": "gmmseg.regions",
     "cuts": "gmmseg.mixture.histogram",
     "fit_histogram": "gmmseg.mixture.histogram",
     "plot_mixture": "gmmseg.plots",

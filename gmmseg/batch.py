@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gmmseg import derivatives, labels, segmentation, staging, volume
+from gmmseg import atlasfiles, derivatives, labels, segmentation, staging, volume
+from gmmseg.checks import InputError
 from gmmseg.derivatives import Outputs
 
 if TYPE_CHECKING:
     from gmmseg.segmentation import Segmentation
 
-CLASSES = ("GM", "WM", "CSF")
 SWITCHES = {
     "stripped": ("--stripped", "--whole-head"),
     "deformation": ("--deformation", "--no-deformation"),
@@ -33,6 +33,12 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)  # of BrainSettings, by name
     volume: int | None = None  # of a 4-D image, from 0
     overwrite: bool = False
+    regions: bool = False  # also write cortex, deep grey matter, brainstem and cerebellum
+
+    @property
+    def atlas(self) -> tuple[str, ...]:
+        """Words of ``--atlas``."""
+        return tuple(self.settings.get("atlas", ()))
 
     def command(self) -> list[str]:
         """Words of the command that does this job."""
@@ -41,6 +47,7 @@ class Job:
             words += ["--mask", str(self.mask)]
         if self.volume is not None:
             words += ["--volume", str(self.volume)]
+        words += ["--regions"] if self.regions else []
         for name, value in self.settings.items():
             words += _option(name, value)
         return [*words, *(["--overwrite"] if self.overwrite else [])]
@@ -74,10 +81,17 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         If the scan, the mask or a setting cannot be used, if outputs exist and the job may not
         overwrite them, or if they cannot be written. Nothing is left behind then.
     """
-    labels.codes(CLASSES, job.labels)
+    names = atlasfiles.class_names(job.atlas, job.settings.get("atlas_names", ()))
+    if job.regions and job.atlas:
+        raise InputError(
+            "--regions carries parts of the packaged atlas and cannot be used with --atlas; give "
+            "maps named CGM, SGM, BS and CBM instead."
+        )
+    labels.codes(names, job.labels)
     outputs = Outputs.of(job.scan, job.out)
-    targets = outputs.all(CLASSES)
-    staging.check_free(targets, inputs=(job.scan, job.mask), overwrite=job.overwrite)
+    targets = outputs.all(names, regions=job.regions)
+    inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
+    staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     scan = volume.read(job.scan, volume=job.volume)
     mask = None if job.mask is None else volume.read_mask(job.mask, scan)
     description = job.out / "dataset_description.json"
@@ -85,7 +99,7 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         targets = (*targets, description)
     with staging.staged(job.out, targets) as stage:
         # Loading the compiled kernels takes a second: only once the input is known to be good.
-        from gmmseg import provenance, report
+        from gmmseg import provenance, regions, report
         from gmmseg.workflows.brain import BrainSettings, segment_brain
 
         settings = BrainSettings(**job.settings)
@@ -93,6 +107,7 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         result = segment_brain(scan, mask, settings, progress=progress)
         warnings = (*volume.remarks(scan), *result.warnings, *segmentation.doubts(result))
         result = replace(result, warnings=tuple(dict.fromkeys(warnings)))
+        parts = regions.brain_regions(result) if job.regions else None
         if progress is not None:
             progress("writing", 1.0)
         notes = provenance.record(
@@ -108,6 +123,8 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
             )
             if description in targets:
                 derivatives.write_dataset_description(stage)
+            if parts is not None:
+                derivatives.write_regions(parts, outputs, stage)
             files.result()
     return Done(result, targets)
 
@@ -125,4 +142,8 @@ def _option(name: str, value: Any) -> list[str]:
     if name in SWITCHES:
         on, off = SWITCHES[name]
         return [] if value is None else [on if value else off]
+    if name == "atlas":
+        return [word for one in value for word in ("--atlas", one)]
+    if name == "atlas_names":
+        return ["--atlas-names", ",".join(value)] if value else []
     return [] if value is None else ["--" + name.replace("_", "-"), str(value)]

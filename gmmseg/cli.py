@@ -92,6 +92,25 @@ def main() -> None:
     help="Let the atlas deform to the scan, or only shift, turn and stretch.  [default: deform]",
 )
 @click.option(
+    "--atlas",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="Tissue map to use in place of the packaged ones; give one for each class. Names also "
+    "come from label-NAME in the file's name, or from --atlas-names. One 4-D FILE can hold all "
+    "classes. templateflow:TEMPLATE takes those of templateflow.",
+)
+@click.option(
+    "--atlas-names",
+    metavar="NAMES",
+    help="Names of the atlas's classes in their order, with commas between: GM,WM,CSF.",
+)
+@click.option(
+    "--regions",
+    is_flag=True,
+    help="Also write cortex, deep grey matter, brainstem and cerebellum "
+    "(_seg-regions_dseg), as the packaged atlas places them.",
+)
+@click.option(
     "--volume",
     type=click.IntRange(min=0),
     metavar="N",
@@ -120,6 +139,7 @@ def brain(
     quiet: bool,
     verbose: bool,
     overwrite: bool,
+    regions: bool,
     **settings: Any,
 ) -> None:
     """Label grey matter, white matter and CSF in T1, a T1-weighted scan of a head.
@@ -135,14 +155,19 @@ def brain(
       gmmseg brain sub-01_T1w.nii.gz
       gmmseg brain t1.nii.gz -o results --labels fsl
       gmmseg brain stripped.mgz --stripped --mrf 0
+      gmmseg brain t1.nii.gz --atlas GM=gm.nii.gz --atlas WM=wm.nii.gz --atlas CSF=csf.nii.gz
     """  # noqa: D301 (click wants the backspace itself)
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other.")
+    if settings["atlas_names"] is not None:
+        names = settings["atlas_names"].split(",")
+        settings["atlas_names"] = tuple(name.strip() for name in names)
+    settings["atlas"] = settings["atlas"] or None
     given = {name: value for name, value in settings.items() if value is not None}
     try:
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
 
-        job = Job(t1, out, mask, labels, given, volume, overwrite)
+        job = Job(t1, out, mask, labels, given, volume, overwrite, regions)
         with _progress(show=not quiet) as progress:
             done = run_job(job, progress=progress)
     except InputError as error:

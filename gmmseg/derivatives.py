@@ -15,16 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import gmmseg
 from gmmseg import volume as volumes
-from gmmseg.labels import NAMES, SCHEMES, codes, colours
+from gmmseg.labels import BIDS_MORE, NAMES, SCHEMES, codes, colours
 
 if TYPE_CHECKING:
     import nibabel as nib
 
+    from gmmseg.regions import BrainRegions
     from gmmseg.segmentation import Segmentation
 
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*_[A-Za-z0-9]+")
 _EXTENSIONS = re.compile(
     r"(\.(nii|img|hdr|mnc|mgh|mgz|head|brik|par|rec))?(\.(gz|bz2|zst))?$", re.I
+)
+REGION_FILES = (
+    *(f"seg-regions_dseg.{kind}" for kind in ("nii.gz", "tsv", "json")),
+    "seg-regions_desc-volumes.tsv",
 )
 BIDS_VERSION = "1.10.0"
 
@@ -64,13 +69,14 @@ class Outputs:
         """Ending of the bias-corrected scan, without its extension."""
         return f"desc-biascorr_{self.suffix}"
 
-    def all(self, names: Sequence[str]) -> tuple[Path, ...]:
+    def all(self, names: Sequence[str], *, regions: bool = False) -> tuple[Path, ...]:
         """Every file of a scan with classes ``names``, in the order they are listed to the user."""
         images = ["dseg", *(f"label-{name}_probseg" for name in names), "desc-brain_mask"]
         endings = [
             *("dseg.nii.gz", "dseg.tsv", "dseg.json"),
             *(f"{image}.{kind}" for image in images[1:] for kind in ("nii.gz", "json")),
             *(f"{self.corrected}.nii.gz", f"{self.corrected}.json"),
+            *(REGION_FILES if regions else ()),
             *("desc-volumes.tsv", "desc-provenance.json", "qc.png"),
         ]
         return tuple(self.path(ending) for ending in endings)
@@ -115,6 +121,31 @@ def write(
     _write_json(here.path("desc-provenance.json"), provenance)
 
 
+def write_regions(regions: BrainRegions, outputs: Outputs, folder: Path) -> None:
+    """Write the parts of the brain: label image, its tables, volumes.
+
+    Parameters
+    ----------
+    regions : BrainRegions
+    outputs : Outputs
+        Names; its own folder is not touched.
+    folder : Path
+        Where to write, which exists.
+    """
+    here = Outputs(folder, outputs.stem, outputs.suffix, outputs.is_bids)
+    image, table, sidecar, volumes_tsv = (here.path(ending) for ending in REGION_FILES)
+    volumes.save(regions.label_image(), image)
+    _write_text(table, _tsv(label_table(regions.names, "bids")))
+    scan = regions.volume.path
+    common = {} if scan is None else {"Sources": [scan.name], "SpatialReference": scan.name}
+    _write_json(sidecar, {**common, "Manual": False})
+    rows = [
+        {"name": name, "volume_from_labels_ml": f"{ml:.3f}"}
+        for name, ml in regions.volumes_ml().items()
+    ]
+    _write_text(volumes_tsv, _tsv(rows))
+
+
 def label_table(names: Sequence[str], scheme: str) -> list[dict[str, object]]:
     """Rows of ``_dseg.tsv``: code, name and colour of each class, and its code in BIDS."""
     rows = zip(names, codes(names, scheme), colours(names, scheme), strict=True)
@@ -124,7 +155,7 @@ def label_table(names: Sequence[str], scheme: str) -> list[dict[str, object]]:
             "name": NAMES.get(name, name),
             "abbreviation": name,
             "color": colour,
-            "mapping": SCHEMES["bids"][name],
+            "mapping": {**SCHEMES["bids"], **BIDS_MORE}.get(name, "n/a"),
         }
         for name, code, colour in sorted(rows, key=lambda row: row[1])
     ]

@@ -48,6 +48,12 @@ def load(source: Any, *, volume: int | None = None, name: str) -> Contents:
     return Contents(_one_volume(image, volume, label), affine, image.header, path, label)
 
 
+def n_volumes(source: Any, *, name: str) -> int:
+    """How many volumes an image holds, from its header: 1 for a 3-D one."""
+    image, _, _ = _open(source, name)
+    return int(np.prod(image.shape[3:], dtype=np.int64))
+
+
 def times(shape: tuple[int, ...]) -> str:
     """A grid's size in words.
 

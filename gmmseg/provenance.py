@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import gmmseg
+from gmmseg import atlasfiles
 from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ def record(
             "missing_voxels": result.volume.n_missing,
         },
         "mask": None if mask is None else {"path": str(mask), "sha256": sha256(mask)},
+        "atlas": [
+            {"path": str(path), "sha256": sha256(path)}
+            for path in atlasfiles.paths(getattr(result.settings, "atlas", ()))
+        ],
         "labels": labels,
         "settings": asdict(result.settings),
         "decisions": result.decisions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -159,6 +160,18 @@ def class_densities(segmentation: Segmentation, intensities: np.ndarray) -> dict
     return curves
 
 
+def outlined(names: Sequence[str]) -> list[str]:
+    """Classes in the order in which they are added up to outlines, from the inside out.
+
+    >>> outlined(["GM", "WM", "CSF"])
+    ['WM', 'GM', 'CSF']
+    """
+    inner, outer = ("WM", "SGM", "BS", "CBM"), ("GM", "CGM", "CSF")
+    within = [name for name in inner if name in names]
+    without = [name for name in outer if name in names]
+    return [*within, *(n for n in names if n not in (*inner, *outer)), *without]
+
+
 class _Head:
     """Arrays of a segmentation in RAS+ order, cut to the brain and a margin."""
 
@@ -216,7 +229,7 @@ class _Head:
         ]
         across = [edge for axis, edge in enumerate(edges) if axis != plane.axis]
         total: Any = 0.0
-        for name in ("WM", "GM", "CSF"):
+        for name in outlined(self.names):
             k = self.names.index(name)
             total = total + _slice(self.posteriors[..., k], plane, index)
             if total.min() < 0.5 < total.max():
@@ -296,10 +309,11 @@ def _write_heading(figure: Figure, segmentation: Segmentation, title: str) -> No
     figure.text(0.01, 1 - 0.67 * inch, about, fontsize=11, color="0.3", va="center")
     shades = dict(zip(segmentation.names, colours(segmentation.names), strict=True))
     meanings = {"WM": "WM", "GM": "GM (and WM inside it)", "CSF": "brain with CSF"}
-    handles = [Line2D([], [], color=shades[name], lw=2) for name in meanings]
+    shown = outlined(segmentation.names)
+    handles = [Line2D([], [], color=shades[name], lw=2) for name in shown]
     figure.legend(
         handles,
-        [f"outline of {meaning}" for meaning in meanings.values()],
+        [f"outline of {meanings.get(name, name + ' and those before')}" for name in shown],
         loc="upper right",
         bbox_to_anchor=(0.995, 1 - 0.1 * inch),
         ncols=3,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import nibabel as nib
 
     from gmmseg.mixture.model import Mixture
+    from gmmseg.spatial.carry import TemplateMap
     from gmmseg.volume import Volume
 
 
@@ -54,6 +55,7 @@ class Segmentation:
     settings: Any  # frozen dataclass the workflow was given
     warnings: tuple[str, ...] = ()
     names: tuple[str, ...] = ("GM", "WM", "CSF")
+    template_map: TemplateMap | None = None  # from canonical voxels to the atlas's space
 
     def __post_init__(self) -> None:
         grid = self.volume.shape
@@ -113,15 +115,16 @@ def doubts(segmentation: Segmentation) -> tuple[str, ...]:
     """What speaks against this being the brain of a T1-weighted scan, a sentence each."""
     found = []
     means = {name: _class_mean(segmentation, name) for name in ("CSF", "GM", "WM")}
-    ordered = means["CSF"] < means["GM"] < means["WM"]
+    means = {name: mean for name, mean in means.items() if name in segmentation.names}
+    ordered = list(means.values()) == sorted(means.values())
     if not ordered:
         shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
         found.append(
-            f"The mean intensities ({shown}) do not rise from CSF over GM to WM; "
+            f"The mean intensities ({shown}) do not rise from {' over '.join(means)}; "
             f"the scan may not be T1-weighted, or not of a brain."
         )
     spread = max(_class_spread(segmentation, name) for name in ("GM", "WM"))
-    if ordered and means["WM"] - means["GM"] < spread:
+    if ordered and {"GM", "WM"} <= means.keys() and means["WM"] - means["GM"] < spread:
         found.append(
             f"GM and WM hardly differ (means {means['GM']:.4g} and {means['WM']:.4g}, standard "
             f"deviation {spread:.3g}); the scan may be of something else, or too noisy."

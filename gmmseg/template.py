@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas
+from gmmseg.spatial.regions import by_anatomy, template_regions
 
 
 @lru_cache(maxsize=1)
@@ -27,7 +28,22 @@ def icbm_head_atlas() -> TissueAtlas:
     thick = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
     brain = ndimage.binary_fill_holes(thick)
     full = np.float32(1 / 255)
-    return head_atlas(grey * full, white * full, brain, affine)
+    grey, white = by_anatomy(grey * full, white * full, affine)
+    return head_atlas(grey, white, brain, affine)
+
+
+@lru_cache(maxsize=1)
+def region_maps() -> tuple[np.ndarray, np.ndarray]:
+    """Where the packaged template has each of :data:`gmmseg.spatial.regions.REGIONS`.
+
+    Returns
+    -------
+    maps : (X, Y, Z, 3) float32 ndarray, 0..1
+    affine : (4, 4) ndarray, voxel index to template mm
+    """
+    (grey, affine), (white, _) = (_load(name) for name in ("gm", "wm"))
+    full = np.float32(1 / 255)
+    return template_regions(grey * full, white * full, affine), affine
 
 
 def _load(name: str) -> tuple[np.ndarray, np.ndarray]:

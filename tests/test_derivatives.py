@@ -100,7 +100,7 @@ def test_an_unknown_convention_or_class_is_refused(result):
     with pytest.raises(InputError, match="choose one of bids, fsl, spm, freesurfer"):
         result.label_image("itk")
     with pytest.raises(InputError, match="has no code for lesion"):
-        labels.codes(["GM", "lesion"])
+        labels.codes(["GM", "lesion"], "fsl")
 
 
 def test_images_hold_what_the_segmentation_holds_where_the_scan_is(result, written):

@@ -1,5 +1,6 @@
 """Tissue prior maps: the packaged brain template, and the head around it, made from distances."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,11 @@ class TissueAtlas:
     def n_inside(self) -> int:
         """How many of the classes lie in the brain."""
         return sum(label < self.n_tissues for label in self.labels)
+
+    @property
+    def tissues(self) -> tuple[str, ...]:
+        """Name of each tissue: that of the first class that is part of it."""
+        return tuple(self.names[self.labels.index(t)] for t in range(self.n_tissues))
 
     def smoothed(self, sigma_mm: float) -> "TissueAtlas":
         """Return the atlas blurred by a Gaussian of ``sigma_mm`` (standard deviation, mm).
@@ -104,7 +110,7 @@ def head_atlas(
     Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018, for priors of the head around
     the brain in one model with it.
     """
-    grey, white, brain, affine = _resampled(grey, white, brain, affine, spacing_mm, margin_mm)
+    (grey, white, brain), affine = resampled((grey, white, brain), affine, spacing_mm, margin_mm)
     inside = np.clip(brain, 0, 1)
     size = np.sqrt((affine[:3, :3] ** 2).sum(0))
     distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
@@ -147,27 +153,37 @@ def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(box.astype(np.float32), 1.5 / size)
 
 
-def _resampled(
-    grey: np.ndarray,
-    white: np.ndarray,
-    brain: np.ndarray,
+def resampled(
+    fields: Sequence[np.ndarray],
     affine: np.ndarray,
-    spacing_mm: float,
-    margin_mm: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Brain maps smoothed to ``spacing_mm`` and padded with nothing by ``margin_mm``."""
+    spacing_mm: float = 2.0,
+    margin_mm: float = 40.0,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Maps of the brain smoothed to ``spacing_mm`` and padded with nothing by ``margin_mm``.
+
+    Parameters
+    ----------
+    fields : sequence of (X, Y, Z) ndarrays
+    affine : (4, 4) ndarray, voxel index to template mm
+    spacing_mm, margin_mm : float
+
+    Returns
+    -------
+    maps : list of float32 ndarrays
+    affine : (4, 4) ndarray, of their grid
+    """
     size = np.sqrt((affine[:3, :3] ** 2).sum(0))
     pad = np.ceil(margin_mm / size).astype(int)
     step = np.maximum(1, np.rint(spacing_mm / size)).astype(int)
-    fields = []
-    for field in (grey, white, brain):
+    maps = []
+    for field in fields:
         padded = np.pad(np.asarray(field, np.float32), [(p, p) for p in pad])
         blurred = ndimage.gaussian_filter(padded, 0.5 * step)
-        fields.append(np.ascontiguousarray(blurred[:: step[0], :: step[1], :: step[2]]))
+        maps.append(np.ascontiguousarray(blurred[:: step[0], :: step[1], :: step[2]]))
     out = np.array(affine, dtype=np.float64)
     out[:3, 3] -= affine[:3, :3] @ pad
     out[:3, :3] *= step
-    return fields[0], fields[1], fields[2], out
+    return maps, out
 
 
 @njit(cache=True, inline="always")

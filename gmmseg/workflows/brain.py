@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import template
+from gmmseg import atlasfiles
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
 from gmmseg.segmentation import Segmentation
 from gmmseg.spatial import labelling, mrf, unified
 from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
-from gmmseg.spatial.atlas import TISSUES, TissueAtlas
+from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.carry import TemplateMap
+from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
@@ -60,6 +62,9 @@ class BrainSettings:
         The scan shows the brain alone; None recognises it.
     threads : int, optional
         Of the compiled kernels; None takes all there are.
+    atlas, atlas_names : tuple of str
+        Tissue maps to use in place of the packaged ones, and their names; see
+        :func:`gmmseg.atlasfiles.find_maps`.
     """
 
     mrf: float = 0.3
@@ -68,6 +73,8 @@ class BrainSettings:
     deformation: bool = True
     stripped: bool | None = None
     threads: int | None = None
+    atlas: tuple[str, ...] = ()
+    atlas_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.mrf <= 10:
@@ -101,7 +108,7 @@ def segment_brain(
 
     Returns
     -------
-    Segmentation on the grid of the image, classes GM, WM and CSF
+    Segmentation on the grid of the image; classes GM, WM and CSF, or those of ``settings.atlas``
 
     Raises
     ------
@@ -121,7 +128,7 @@ def segment_brain(
     head = _Head.of(scan, given, settings)
 
     stages.enter("aligning the atlas")
-    atlas = template.icbm_head_atlas()
+    atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
     lattice, affine = _aligned(head, atlas)
     if head.mask is not None:
         atlas = atlas.without_head()
@@ -159,6 +166,8 @@ def segment_brain(
         log_joint[~active, :-1] = -NEVER
     q, bound = mrf.mean_field(log_joint, active, head.spacing, settings.mrf)
     brain = active if head.mask is not None else labelling.clean_brain(q[..., -1], head.spacing)
+    if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
+        brain &= q[..., -1] < 0.5
     n_brain = np.count_nonzero(brain)
     if n_brain < MIN_VOXELS:
         raise InputError(
@@ -190,13 +199,15 @@ def segment_brain(
             "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
             "variation not shared": round(float(np.sqrt(shade.apart)), 4),
             "deformation": settings.deformation,
+            "atlas": list(settings.atlas) or "packaged",
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),
             "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
         },
         volume=scan,
         settings=settings,
-        names=TISSUES,
+        names=atlas.tissues,
+        template_map=TemplateMap.of(fit, lattice),
     )
 
 
@@ -264,7 +275,7 @@ def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, Intens
     """
     prior = prior_at(lattice, atlas)
     values, outside = lattice.values[lattice.used], lattice.outside[lattice.used]
-    levels = [QUANTILES[name] for name in atlas.names]
+    levels = [QUANTILES.get(name, (0.5,)) for name in atlas.names]
     model = starting_model(values, prior, outside, levels, atlas.n_inside)
     n_brain = float(prior[~outside, : atlas.n_inside].sum(dtype=np.float64))
     means, samples = model.means.copy(), np.zeros(len(model.means))
@@ -272,7 +283,8 @@ def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, Intens
     if "bone" in atlas.names:
         bone = model.owner == atlas.names.index("bone")
         air = means[model.owner == atlas.names.index("air")].min()
-        means[bone] = 0.5 * (air + means[inside].min())
+        tissue = inside | np.isin(model.owner, [k for k, n in enumerate(atlas.names) if n == FLUID])
+        means[bone] = 0.5 * (air + means[tissue].min())
         samples[bone] = BONE_SHARE * n_brain
     return model, IntensityPrior(
         means=means,
@@ -285,8 +297,14 @@ def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, Intens
 
 
 def _shading(lattice: Lattice, fit: unified.UnifiedFit, atlas: TissueAtlas) -> Shading:
-    """What cortical grey and white matter tell about shading, on the lattice."""
-    grey, white = (fit.labels == atlas.names.index(name) for name in ("GM", "WM"))
+    """What cortical grey and white matter tell about shading, on the lattice.
+
+    An atlas without these two cannot tell; all that there is then counts as shading.
+    """
+    cortex = "CGM" if "CGM" in atlas.names else "GM"
+    if cortex not in atlas.names or "WM" not in atlas.names:
+        return Shading(np.inf, 1.0)
+    grey, white = (fit.labels == atlas.names.index(name) for name in (cortex, "WM"))
     return shading(lattice.values, grey, white, lattice.spacing)
 
 

@@ -1,0 +1,129 @@
+"""The way from a scan to the template, and maps of template space brought along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from gmmseg.spatial.atlas import corner
+from gmmseg.spatial.labelling import Box
+from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.unified import UnifiedFit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TemplateMap:
+    """Where each voxel of a scan lies in the template: an affine map and a displacement.
+
+    Attributes
+    ----------
+    first, step : (3,) ndarrays
+        Voxel index of the scan (in RAS+ order) divided by ``step``, less ``first``, is the index
+        in the lattice.
+    to_template : (4, 4) float64 ndarray, lattice index to template mm
+    displacement : (n_0, n_1, n_2, 3) float32 ndarray
+        Template mm, added after ``to_template``; interpolated linearly between lattice points and
+        held constant beyond them.
+    """
+
+    first: np.ndarray
+    step: np.ndarray
+    to_template: np.ndarray
+    displacement: np.ndarray
+
+    @classmethod
+    def of(cls, fit: UnifiedFit, lattice: Lattice) -> TemplateMap:
+        """The map that a joint fit on a lattice found."""
+        return cls(lattice.first, lattice.step, lattice.to_template, fit.displacement)
+
+    def sample(self, maps: np.ndarray, affine: np.ndarray, box: Box) -> np.ndarray:
+        """Bring maps of template space to the voxels of a scan.
+
+        Parameters
+        ----------
+        maps : (X, Y, Z, K) ndarray
+            Interpolated linearly, held to their border.
+        affine : (4, 4) ndarray, voxel index of the maps to template mm
+        box : three slices of the scan, in RAS+ order
+
+        Returns
+        -------
+        (x, y, z, K) float32 ndarray, on the voxels of ``box``
+        """
+        to_voxel = np.linalg.inv(affine)
+        displacement = self.displacement @ to_voxel[:3, :3].T.astype(np.float32)
+        start = np.array([side.start for side in box]) / self.step - self.first
+        shape = tuple(side.stop - side.start for side in box)
+        out = np.empty((*shape, maps.shape[-1]), np.float32)
+        _sample(
+            np.ascontiguousarray(maps, np.float32),
+            np.concatenate([start, 1 / self.step]),
+            to_voxel @ self.to_template,
+            np.ascontiguousarray(displacement),
+            out,
+        )
+        return out
+
+    def points(self, index: np.ndarray) -> np.ndarray:
+        """Template coordinates of voxels.
+
+        Parameters
+        ----------
+        index : (N, 3) ndarray, voxel indices of the scan in RAS+ order, whole or not
+
+        Returns
+        -------
+        (N, 3) float64 ndarray, template mm
+        """
+        from scipy.ndimage import map_coordinates
+
+        at = np.asarray(index, np.float64) / self.step - self.first
+        moved = [
+            map_coordinates(self.displacement[..., axis], at.T, order=1, mode="nearest")
+            for axis in range(3)
+        ]
+        flat = at @ self.to_template[:3, :3].T + self.to_template[:3, 3]
+        return np.asarray(flat + np.column_stack(moved), np.float64)
+
+
+@njit(cache=True, parallel=True)
+def _sample(
+    maps: np.ndarray,
+    first: np.ndarray,
+    to_map: np.ndarray,
+    displacement: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    nx, ny, nz, n_maps = out.shape
+    ux, uy, uz = displacement.shape[:3]
+    for i in prange(nx):
+        at = np.empty(3)
+        for j in range(ny):
+            for k in range(nz):
+                x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
+                a, fa = corner(x, ux)
+                b, fb = corner(y, uy)
+                c, fc = corner(z, uz)
+                for d in range(3):
+                    at[d] = to_map[d, 0] * x + to_map[d, 1] * y + to_map[d, 2] * z + to_map[d, 3]
+                for da in range(2):
+                    for db in range(2):
+                        for dc in range(2):
+                            w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
+                            w *= fc if dc else 1 - fc
+                            for d in range(3):
+                                at[d] += w * displacement[a + da, b + db, c + dc, d]
+                a, fa = corner(at[0], maps.shape[0])
+                b, fb = corner(at[1], maps.shape[1])
+                c, fc = corner(at[2], maps.shape[2])
+                for m in range(n_maps):
+                    out[i, j, k, m] = 0.0
+                for da in range(2):
+                    for db in range(2):
+                        for dc in range(2):
+                            w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
+                            w *= fc if dc else 1 - fc
+                            for m in range(n_maps):
+                                out[i, j, k, m] += w * maps[a + da, b + db, c + dc, m]

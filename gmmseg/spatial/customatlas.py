@@ -1,0 +1,204 @@
+"""A head atlas over anybody's tissue maps: any number of classes, the head built around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from gmmseg.checks import InputError
+from gmmseg.spatial.align import BRAIN_TOP_MM
+from gmmseg.spatial.atlas import TISSUES, TissueAtlas, head_atlas, resampled
+
+CSF, FLUID = "CSF", "fluid"
+"""The class that fills the space around the others; what stands in for it where there is none."""
+
+MIN_VALUE, MAX_SUM = -0.01, 1.05
+"""Of probabilities: beyond what resampling over- and undershoots by."""
+
+MAX_SHARE_OVER = 1e-3  # of all voxels with tissue, that may add up to more
+RIM_MM = 3.5  # how far the space of the CSF reaches beyond the packaged mask; see head_atlas
+PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
+FAR_MM = 10.0  # from where the alignment looks for a brain
+
+
+def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> TissueAtlas:
+    """Build a head atlas from one probability map for each class.
+
+    What the maps leave of a probability of one lies outside the brain; the head there is made from
+    distances, as for the packaged atlas.
+
+    Parameters
+    ----------
+    maps : (X, Y, Z, K) float ndarray
+        Probabilities, all scaled alike: to 1, to 100 or to 255.
+    affine : (4, 4) ndarray
+        Voxel index to template mm (RAS+), oblique or not. Templates whose brain lies far from
+        where that of MNI space lies are moved there.
+    names : sequence of K distinct str
+        ``CSF`` also fills the rim around the brain. Without it, what lies between the classes is
+        fluid that belongs to none of them.
+
+    Returns
+    -------
+    TissueAtlas, about 2 mm voxels; its tissues are ``names``, in their order
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two classes, a name occurs twice, or the maps are not
+        probabilities: negative, not finite, empty, overlapping.
+    """
+    _check_names(names, maps.shape[-1])
+    grid, maps = np.asarray(affine, np.float64), _probabilities(maps, names)
+    if not _is_upright(grid):
+        maps, grid = _upright(maps, grid)
+    solid = [k for k, name in enumerate(names) if name != CSF]
+    tissue = np.clip(maps[..., solid].sum(-1), 0, 1)
+    full = np.clip(maps.sum(-1), 0, 1)
+    brain = np.maximum(full, _filled(full, np.abs(np.diag(grid)[:3])))
+    grid = _moved_to_mni(brain, grid)
+    rim = RIM_MM
+    if CSF in names:  # maps whose CSF reaches out to the bone need no rim of ours
+        usual = max(PACKAGED_DEPTH_MM, float(np.diag(grid)[:3].max()))  # a voxel is no depth yet
+        rim = RIM_MM - min(RIM_MM, max(0.0, _csf_depth(tissue, brain, grid) - usual))
+    head = head_atlas(tissue, np.zeros_like(tissue), brain, grid, rim_mm=rim)
+    fields, _ = resampled([maps[..., k] for k in solid], grid)
+    return _divided(head, fields, names)
+
+
+def _check_names(names: Sequence[str], count: int) -> None:
+    if len(names) != count:
+        raise InputError(f"{count} tissue maps need as many names; got {len(names)}.")
+    if count < 2:
+        raise InputError("An atlas needs at least two classes to tell apart; one was given.")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"Two maps of the atlas have the name {twice[0]}; each needs its own.")
+    if all(name == CSF for name in names):
+        raise InputError("An atlas needs a class besides CSF.")
+
+
+def _probabilities(maps: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Maps as float32 between 0 and 1, whose sum is at most one.
+
+    >>> _probabilities(np.full((1, 1, 1, 2), 50), ["GM", "WM"]).ravel().tolist()
+    [0.5, 0.5]
+    """
+    maps = np.asarray(maps, np.float32)
+    for k, name in enumerate(names):
+        values = maps[..., k]
+        if not np.isfinite(values).all():
+            raise InputError(f"The atlas map of {name} holds voxels that are not finite numbers.")
+        if not values.max() > 0:
+            raise InputError(f"The atlas map of {name} is empty: no voxel is above 0.")
+    largest = float(maps.max())
+    scale = next((s for s in (1.0, 100.0, 255.0) if largest <= 1.005 * s), None)
+    if scale is None:
+        raise InputError(
+            f"The atlas maps reach {largest:g}; probabilities run to 1, to 100 or to 255."
+        )
+    maps = maps / np.float32(scale)
+    for k, name in enumerate(names):
+        if (low := float(maps[..., k].min())) < MIN_VALUE:
+            raise InputError(
+                f"The atlas map of {name} is negative (down to {low * scale:g}); "
+                f"probabilities are not."
+            )
+    maps = np.clip(maps, 0, None)
+    total = maps.sum(-1)
+    over = np.count_nonzero(total > MAX_SUM)
+    if over > MAX_SHARE_OVER * np.count_nonzero(total > 0.5):
+        raise InputError(
+            f"The atlas maps overlap: {over} voxels add up to more than {scale:g} "
+            f"(at most {total.max() * scale:.4g}). Give maps of distinct classes."
+        )
+    return maps / np.maximum(total, 1)[..., None]
+
+
+def _is_upright(affine: np.ndarray) -> bool:
+    """Whether the axes of the grid are those of the template, in their direction."""
+    linear = affine[:3, :3]
+    size = np.sqrt((linear**2).sum(0))
+    return bool(np.abs(linear / size - np.eye(3)).max() < 1e-3)
+
+
+def _upright(maps: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The maps on a grid along the template's axes that holds all of them; linear."""
+    size = float(np.sqrt((affine[:3, :3] ** 2).sum(0)).min())
+    ends = np.array([(*ijk, 1.0) for ijk in np.ndindex(2, 2, 2)])
+    ends[:, :3] *= np.subtract(maps.shape[:3], 1)
+    corners = (ends @ affine.T)[:, :3]
+    low, high = corners.min(0), corners.max(0)
+    shape = np.ceil((high - low) / size).astype(int) + 1
+    grid = np.diag([size, size, size, 1.0])
+    grid[:3, 3] = low
+    back = np.linalg.inv(affine) @ grid
+    fields = [
+        ndimage.affine_transform(m, back[:3, :3], back[:3, 3], tuple(shape), order=1)
+        for m in np.moveaxis(maps, -1, 0)
+    ]
+    return np.stack(fields, axis=-1), grid
+
+
+def _filled(full: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Where the brain is, gaps between its folds and ventricles included: 0 or 1."""
+    step = np.maximum(1, np.rint(3.0 / size)).astype(int)
+    reach = int(step.max())
+    closed = ndimage.binary_closing(np.pad(full > 0.5, reach + 1), iterations=reach)
+    closed = ndimage.binary_fill_holes(closed)
+    inner = slice(reach + 1, -reach - 1)
+    return np.asarray(closed[inner, inner, inner], np.float32)
+
+
+def _moved_to_mni(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The affine, shifted where the brain lies far from that of MNI space.
+
+    The alignment and the head around the brain count on the top of the brain, its middle from left
+    to right, and its middle from back to front.
+    """
+    index = np.argwhere(brain[::2, ::2, ::2] > 0.5) * 2
+    points = index @ affine[:3, :3].T + affine[:3, 3]
+    top = np.quantile(points[:, 2], 0.999)
+    upper = points[points[:, 2] > top - 100]
+    middle = (np.quantile(upper, 0.01, axis=0) + np.quantile(upper, 0.99, axis=0)) / 2
+    shift = np.array([0.0, -18.0, BRAIN_TOP_MM]) - [middle[0], middle[1], top]
+    if np.abs(shift).max() < FAR_MM:
+        return affine
+    moved = affine.copy()
+    moved[:3, 3] += shift
+    return moved
+
+
+def _csf_depth(tissue: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> float:
+    """How far the brain reaches beyond its solid tissue, at the top: median, mm."""
+    size = np.abs(np.diag(affine)[:3])
+    z = affine[2, 2] * np.arange(brain.shape[2]) + affine[2, 3]
+    mask = brain > 0.5
+    edge = mask & ~ndimage.binary_erosion(mask) & (z > 10)[None, None, :]
+    if not edge.any():
+        return RIM_MM
+    depth = ndimage.distance_transform_edt(tissue < 0.5, sampling=size)[edge]
+    return float(np.median(depth))
+
+
+def _divided(head: TissueAtlas, fields: list[np.ndarray], names: Sequence[str]) -> TissueAtlas:
+    """Share the tissue of a head atlas among the given classes."""
+    fluid_label = TISSUES.index(CSF)
+    inside = np.array(head.labels) < head.n_tissues
+    wet = np.array(head.labels) == fluid_label
+    tissue = head.maps[..., inside & ~wet].sum(-1)
+    fluid = head.maps[..., wet].sum(-1)
+    total = np.sum(fields, axis=0) + 1e-6 * len(fields)
+    shares = iter([tissue * (field + 1e-6) / total for field in fields])
+    classes = [fluid if name == CSF else next(shares) for name in names]
+    outer = [name for name, within in zip(head.names, inside, strict=True) if not within]
+    rest = [head.maps[..., head.names.index(name)] for name in outer]
+    if CSF not in names:
+        outer, rest = [FLUID, *outer], [fluid, *rest]
+    maps = np.stack([*classes, *rest], axis=-1).astype(np.float32) + np.float32(1e-5)
+    labels = (*range(len(names)), *(len(names) for _ in outer))
+    maps /= maps.sum(-1, keepdims=True)
+    return replace(head, maps=maps, names=(*names, *outer), labels=labels, n_tissues=len(names))
