@@ -91,6 +91,9 @@ def against_sklearn(name, x, k, covariance_type, iterations, repeats):
 def others(x, k, covariance_type, iterations):
     if covariance_type != "full":
         return
+    from gmmseg.mixture import em
+    from gmmseg.mixture.model import Mixture
+
     weights, means, variances = start_of(x, k)
     covariances = np.repeat(np.diag(variances)[None], k, axis=0)
     try:
@@ -104,9 +107,15 @@ def others(x, k, covariance_type, iterations):
         model.setClustersNumber(k)
         model.setCovarianceMatrixType(cv2.ml.EM_COV_MAT_GENERIC)
         model.setTermCriteria((cv2.TERM_CRITERIA_MAX_ITER, iterations, 0.0))
+        # Its Python interface takes no list of covariances: the start goes in as posteriors.
+        begun, _ = em.posteriors(x, Mixture(weights, means, covariances))
         begin = time.perf_counter()
-        model.trainE(x, means.astype(float), covariances.astype(float), weights)
-        print(f"{'':28} OpenCV {time.perf_counter() - begin:8.3f} s")
+        model.trainM(x, begun)
+        seconds = time.perf_counter() - begin
+        fitted = Mixture(model.getWeights()[0], model.getMeans(), np.array(model.getCovs()))
+        print(
+            f"{'':28} OpenCV {seconds:8.3f} s   score {em.mean_log_likelihood(x, fitted):.6f}"
+        )
     try:
         import torch
         from pomegranate.distributions import Normal
@@ -121,7 +130,9 @@ def others(x, k, covariance_type, iterations):
         model = GeneralMixtureModel(parts, max_iter=iterations, tol=0.0)
         begin = time.perf_counter()
         model.fit(torch.tensor(x))
-        print(f"{'':28} pomegranate {time.perf_counter() - begin:8.3f} s")
+        seconds = time.perf_counter() - begin
+        score = float(model.log_probability(torch.tensor(x)).mean())
+        print(f"{'':28} pomegranate {seconds:8.3f} s   score {score:.6f}")
 
 
 def full(repeats):
