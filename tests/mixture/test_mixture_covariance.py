@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from gmmseg.checks import InputError
-from gmmseg.mixture import covariance
+from gmmseg.mixture import covariance, em, start
 
 
 def problem(seed, n_components=3, n_channels=3):
@@ -106,3 +106,36 @@ def test_parameter_counts_are_mclusts():
 def test_unknown_models_are_refused():
     with pytest.raises(InputError, match="Use one of"):
         covariance.model_name("VVX")
+
+
+def stretched(decades):
+    """Two clusters in three columns whose scales lie this many decades apart."""
+    rng = np.random.default_rng(0)
+    second = rng.integers(0, 2, (300, 1))
+    x = (rng.normal(size=(300, 3)) + 3 * second * [1, 1, 0]) * 10 ** (decades * ROOM)
+    begin = start.from_labels(x, second.ravel())
+    return x, begin
+
+
+ROOM = np.array([0.0, -0.5, 0.5])
+TURNED = {"EEV": 5, "VEV": 5, "EVV": 5, "VEE": 10, "EVE": 10, "VVE": 10}
+
+
+@pytest.mark.parametrize(("name", "limit"), TURNED.items())
+@pytest.mark.parametrize("room", [-0.2, 0.2, 20.0])
+def test_turned_axes_rise_or_refuse_whatever_the_scale_of_columns(name, limit, room):
+    """Deviations within a cluster differ by up to a fifth of a decade more than columns do."""
+    x, begin = stretched(limit + room)
+    if room > 0:
+        with pytest.raises(InputError, match="Rescale the columns"):
+            em.fit(x, begin, covariance_type=name, tol=-np.inf, max_iter=40)
+    else:
+        fit = em.fit(x, begin, covariance_type=name, tol=-np.inf, max_iter=40)
+        assert np.diff(fit.objective).min() > -1e-10
+
+
+@pytest.mark.parametrize("name", sorted(set(covariance.MODELS) - set(TURNED)))
+def test_other_models_rise_at_any_scale_of_columns(name):
+    x, begin = stretched(30)
+    fit = em.fit(x, begin, covariance_type=name, tol=-np.inf, max_iter=40)
+    assert np.diff(fit.objective).min() > -1e-10
