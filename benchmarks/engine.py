@@ -113,9 +113,7 @@ def others(x, k, covariance_type, iterations):
         model.trainM(x, begun)
         seconds = time.perf_counter() - begin
         fitted = Mixture(model.getWeights()[0], model.getMeans(), np.array(model.getCovs()))
-        print(
-            f"{'':28} OpenCV {seconds:8.3f} s   score {em.mean_log_likelihood(x, fitted):.6f}"
-        )
+        print(f"{'':28} OpenCV {seconds:8.3f} s   score {em.mean_log_likelihood(x, fitted):.6f}")
     try:
         import torch
         from pomegranate.distributions import Normal
