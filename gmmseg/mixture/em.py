@@ -24,8 +24,10 @@ from gmmseg.mixture import covariance as models
 from gmmseg.mixture import missing
 from gmmseg.mixture.maximise import collapsed, m_step, singular_message, update
 from gmmseg.mixture.model import Mixture, as_samples
-from gmmseg.mixture.moments import Moments, Terms, e_step, responsibilities, terms_of
+from gmmseg.mixture.moments import Moments, Terms, terms_of
+from gmmseg.mixture.passes import e_step, responsibilities
 from gmmseg.mixture.prior import VariancePrior
+from gmmseg.mixture.settings import weights_for
 
 __all__ = [
     "Fit",
@@ -273,16 +275,7 @@ def checked(
     if np.isinf(samples.sum(dtype=np.float64)) and np.isinf(samples).any():
         raise InputError("samples hold infinite values; set them to NaN to have them missing.")
     if sample_weight is not None:
-        sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
-        if sample_weight.shape != (len(samples),):
-            raise InputError(
-                f"sample_weight must have shape ({len(samples)},), one for each sample; "
-                f"got {sample_weight.shape}."
-            )
-        if not np.isfinite(sample_weight).all() or (sample_weight < 0).any():
-            raise InputError("sample_weight must be finite and not negative.")
-        if not sample_weight.sum() > 0:
-            raise InputError("sample_weight sums to zero; at least one sample must count.")
+        sample_weight = weights_for(sample_weight, len(samples))
     if log_prior is not None:
         log_prior = np.asarray(log_prior)
         if log_prior.dtype not in (np.float32, np.float64):

@@ -14,11 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import covariance, em, start, streaming
-from gmmseg.mixture.estimator_base import BaseMixture, Step, weights_for
+from gmmseg.mixture.blocks import n_columns
+from gmmseg.mixture.estimator_base import BaseMixture, Step
 from gmmseg.mixture.estimator_bayes import BayesianGaussianMixture
 from gmmseg.mixture.forms import expand, shrink, terms_from
 from gmmseg.mixture.model import Mixture, whitening
 from gmmseg.mixture.moments import Terms, terms_of
+from gmmseg.mixture.settings import finite_array, positive_matrices, proportions
 
 __all__ = ["BayesianGaussianMixture", "GaussianMixture"]
 
@@ -153,7 +155,7 @@ class GaussianMixture(BaseMixture):
         X = self._seen(X)
         stepwise = self._stepwise
         terms = terms_of(stepwise.mixture, blur=self.reg_covar)
-        moments = streaming.block_moments(X, sample_weight, stepwise.mixture, terms)
+        moments = streaming.block_moments(stepwise.mixture, terms, X, sample_weight)
         mixture = stepwise.update(
             moments, variance_prior=self._prior(), covariance_type=self.covariance_type_
         )
@@ -167,17 +169,13 @@ class GaussianMixture(BaseMixture):
 
         The number of samples is the sum of ``sample_weight``.
         """
-        evidence = self._evidence(self._seen(X))
-        weight = weights_for(sample_weight, evidence)
-        weight = np.ones(len(evidence)) if weight is None else weight
-        return float(-2 * evidence @ weight + self.n_parameters_ * np.log(weight.sum()))
+        total, log_likelihood, _ = self._sums(X, sample_weight)
+        return float(-2 * log_likelihood + self.n_parameters_ * np.log(total))
 
     def aic(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Akaike information criterion; the lower the better."""
-        evidence = self._evidence(self._seen(X))
-        weight = weights_for(sample_weight, evidence)
-        weight = np.ones(len(evidence)) if weight is None else weight
-        return float(-2 * evidence @ weight + 2 * self.n_parameters_)
+        _, log_likelihood, _ = self._sums(X, sample_weight)
+        return float(-2 * log_likelihood + 2 * self.n_parameters_)
 
     def icl(self, X: Any, sample_weight: np.ndarray | None = None) -> float:
         """Integrated completed likelihood: BIC plus what overlap costs; the lower the better.
@@ -187,10 +185,9 @@ class GaussianMixture(BaseMixture):
         .. [1] Biernacki, Celeux & Govaert (2000), *IEEE PAMI* 22, 719-725,
            doi 10.1109/34.865189.
         """
-        posterior, _, _ = self._posteriors(X)
-        weight = weights_for(sample_weight, posterior[:, 0])
-        cost = -2 * np.log(posterior.max(axis=1))
-        return self.bic(X, sample_weight) + float(cost.sum() if weight is None else cost @ weight)
+        total, log_likelihood, log_posterior = self._sums(X, sample_weight)
+        completed = log_likelihood + log_posterior
+        return float(-2 * completed + self.n_parameters_ * np.log(total))
 
     @property
     def n_parameters_(self) -> int:
@@ -222,35 +219,12 @@ class GaussianMixture(BaseMixture):
     def _check_initial(self, X: np.ndarray) -> None:
         k, c, form = self.n_components, X.shape[1], self._form()
         if self.weights_init is not None:
-            weights = np.asarray(self.weights_init, dtype=np.float64)
-            _check_shape(weights, (k,), "weights")
-            if (weights < 0).any() or (weights > 1).any() or not np.isfinite(weights).all():
-                raise InputError(
-                    "The parameter 'weights' should be in the range [0, 1], but got max value "
-                    f"{weights.min():.5f}, min value {weights.max():.5f}"
-                )
-            if abs(1 - weights.sum()) > 1e-6:
-                raise InputError(
-                    "The parameter 'weights' should be normalized, but got sum(weights) = "
-                    f"{weights.sum():.5f}"
-                )
+            proportions(self.weights_init, k)
         if self.means_init is not None:
-            means = np.asarray(self.means_init, dtype=np.float64)
-            _check_shape(means, (k, c), "means")
-            if not np.isfinite(means).all():
-                raise InputError("means_init must be finite.")
+            finite_array(self.means_init, (k, c), "means")
         if self.precisions_init is not None:
-            precisions = np.asarray(self.precisions_init, dtype=np.float64)
             shapes = {"full": (k, c, c), "tied": (c, c), "diag": (k, c), "spherical": (k,)}
-            _check_shape(precisions, shapes[form], f"{form} precision")
-            if form in ("diag", "spherical"):
-                if not (precisions > 0).all():
-                    raise InputError(f"'{form} precision' should be positive")
-            else:
-                stack = precisions.reshape(-1, c, c)
-                symmetric = np.allclose(stack, stack.transpose(0, 2, 1))
-                if not symmetric or not (np.linalg.eigvalsh(stack) > 0).all():
-                    raise InputError(f"'{form} precision' should be symmetric, positive-definite")
+            positive_matrices(self.precisions_init, shapes[form], f"{form} precision")
 
     def _fit(self, X: Any, sample_weight: np.ndarray | None) -> GaussianMixture:
         self.__dict__.pop("_stepwise", None)
@@ -258,9 +232,7 @@ class GaussianMixture(BaseMixture):
             super()._fit(X, sample_weight)
             self.covariance_type_ = self.covariance_type
             return self
-        if streaming.is_stream(X):
-            raise InputError("covariance_type 'auto' needs an array; name a model for a stream.")
-        names = ("E", "V") if np.ndim(X) == 2 and np.shape(X)[1] == 1 else covariance.MODELS
+        names = ("E", "V") if n_columns(X) == 1 else covariance.MODELS
         best, least, failures = None, np.inf, []
         for name in names:
             model = clone(self).set_params(covariance_type=name)
@@ -358,10 +330,3 @@ class GaussianMixture(BaseMixture):
 
     def _terms(self) -> Terms:
         return terms_from(self.means_, self.weights_, self.precisions_cholesky_, self._form())
-
-
-def _check_shape(array: np.ndarray, shape: tuple[int, ...], name: str) -> None:
-    if array.shape != shape:
-        raise InputError(
-            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
-        )

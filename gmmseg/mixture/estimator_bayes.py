@@ -9,12 +9,13 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import bayes
+from gmmseg.mixture.blocks import mean_and_covariance
 from gmmseg.mixture.estimator_base import BaseMixture, Step
 from gmmseg.mixture.forms import expand, shrink
 from gmmseg.mixture.libraries import one_blas_thread
-from gmmseg.mixture.missing import any_missing
 from gmmseg.mixture.model import whitening
 from gmmseg.mixture.moments import Moments, Terms
+from gmmseg.mixture.settings import finite_array, positive_matrices
 
 _PRIOR_TYPES = ("dirichlet_process", "dirichlet_distribution")
 
@@ -123,18 +124,17 @@ class BayesianGaussianMixture(BaseMixture):
             )
         for name in ("weight_concentration_prior", "mean_precision_prior"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be positive; got {value}.")
+            if value is not None and not 0 < value < np.inf:
+                raise InputError(f"{name} must be positive and finite; got {value}.")
 
     def _start(
         self, X: np.ndarray, sample_weight: np.ndarray | None, rng: np.random.RandomState
     ) -> bayes.Posterior:
-        prior = self._prior(X, sample_weight)
+        prior = self._prior
         x, r, weight = self._start_moments(X, sample_weight, rng)
         r = np.eye(self.n_components)[r] if r.ndim == 1 else r
         r = r if weight is None else r * weight[:, None]
-        total = len(X) if sample_weight is None else sample_weight.sum()
-        r = r * (total / r.sum())  # a subsample stands for all
+        r = r * (self._total / r.sum())  # a subsample stands for all
         counts = r.sum(axis=0)
         with one_blas_thread():
             means = np.where(counts[:, None] > 0, r.T @ x, prior.mean)
@@ -143,8 +143,12 @@ class BayesianGaussianMixture(BaseMixture):
         moments = Moments(0.0, counts.sum(), counts, np.zeros_like(means), scatter, means)
         return bayes.update(moments.blurred(self.reg_covar), prior)
 
-    def _prior(self, X: np.ndarray, sample_weight: np.ndarray | None) -> bayes.Prior:
-        c = X.shape[1]
+    def _survey(self, X: Any) -> None:
+        self._total, mean, scale = mean_and_covariance(X)
+        self._prior = self._make_prior(mean, scale)
+
+    def _make_prior(self, mean: np.ndarray, scale: np.ndarray) -> bayes.Prior:
+        c = len(mean)
         self.weight_concentration_prior_ = (
             1.0 / self.n_components
             if self.weight_concentration_prior is None
@@ -156,21 +160,14 @@ class BayesianGaussianMixture(BaseMixture):
         self.degrees_of_freedom_prior_ = (
             c if self.degrees_of_freedom_prior is None else self.degrees_of_freedom_prior
         )
-        if not self.degrees_of_freedom_prior_ > c - 1:
+        if not c - 1 < self.degrees_of_freedom_prior_ < np.inf:
             raise InputError(
                 f"The parameter 'degrees_of_freedom_prior' should be greater than {c - 1}, but "
                 f"got {self.degrees_of_freedom_prior_:.3f}."
             )
-        mean, scale = _mean_and_covariance(X, sample_weight)
-        if self.mean_prior is None:
-            self.mean_prior_ = mean
-        else:
-            self.mean_prior_ = np.asarray(self.mean_prior, dtype=np.float64)
-            if self.mean_prior_.shape != (c,):
-                raise InputError(
-                    f"The parameter 'means' should have the shape of {(c,)}, but got "
-                    f"{self.mean_prior_.shape}"
-                )
+        self.mean_prior_ = mean
+        if self.mean_prior is not None:
+            self.mean_prior_ = finite_array(self.mean_prior, (c,), "means")
         form = self.covariance_type
         if self.covariance_prior is None:
             # Constant or dependent columns have no scale of their own: they take a sliver.
@@ -203,17 +200,8 @@ class BayesianGaussianMixture(BaseMixture):
                 "diag": axes.copy(),
                 "spherical": axes.mean(),
             }[form]
-        given = np.asarray(self.covariance_prior, dtype=np.float64)
         shape = {"full": (c, c), "tied": (c, c), "diag": (c,), "spherical": ()}[form]
-        if given.shape != shape:
-            raise InputError(
-                f"The parameter '{form} covariance_prior' should have the shape of {shape}, but "
-                f"got {given.shape}"
-            )
-        definite = given > 0 if form in ("diag", "spherical") else np.linalg.eigvalsh(given) > 0
-        if not np.all(definite):
-            raise InputError(f"'{form} covariance_prior' should be positive definite")
-        return given
+        return positive_matrices(self.covariance_prior, shape, f"{form} covariance_prior")
 
     def _run(
         self,
@@ -250,17 +238,3 @@ class BayesianGaussianMixture(BaseMixture):
 
     def _terms(self) -> Terms:
         return self._posterior.terms()
-
-
-def _mean_and_covariance(
-    X: np.ndarray, sample_weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and unbiased covariance, of what is there if something is missing."""
-    weight = np.ones(len(X)) if sample_weight is None else sample_weight
-    if any_missing(X):
-        X = np.where(np.isnan(X), np.nanmean(X, axis=0), X)
-    mean = np.average(X, axis=0, weights=weight).astype(np.float64)
-    residual = X - mean
-    with one_blas_thread():
-        scatter = (residual * weight[:, None]).T @ residual
-    return mean, np.atleast_2d(scatter / max(weight.sum() - 1, 1e-300))

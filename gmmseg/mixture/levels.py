@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gmmseg.mixture import kernels
-from gmmseg.mixture.moments import in_order
+from gmmseg.mixture.passes import in_order
 
 _FEWEST_ROWS = 4096  # below, a pass over the rows costs as little
 _MOST_LEVELS = 2**16

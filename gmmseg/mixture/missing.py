@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gmmseg.mixture import moments as full
+from gmmseg.mixture import passes
 from gmmseg.mixture.model import Mixture
-from gmmseg.mixture.moments import Moments, Terms
+from gmmseg.mixture.moments import Moments, Terms, terms_of
 
 
 def any_missing(samples: np.ndarray) -> bool:
@@ -82,7 +82,7 @@ def responsibilities(
 
     ``terms`` carry constants beyond the density, as variational ones do.
     """
-    terms = full.terms_of(mixture) if terms is None else terms
+    terms = terms_of(mixture) if terms is None else terms
     posterior = np.empty((len(samples), mixture.n_components))
     evidence = np.empty(len(samples))
     for observed, rows in group_rows(samples):
@@ -93,7 +93,7 @@ def responsibilities(
             top = np.logaddexp.reduce(given, axis=1)
             posterior[rows], evidence[rows] = np.exp(given - top[:, None]), top
             continue
-        posterior[rows], evidence[rows] = full.responsibilities(
+        posterior[rows], evidence[rows] = passes.responsibilities(
             samples[np.ix_(rows, observed)], _seen(mixture, observed, terms), log_prior=prior
         )
     return posterior, evidence
@@ -142,7 +142,7 @@ def _pattern_moments(
     lacking = np.setdiff1d(np.arange(c), observed)
     if len(observed):
         seen = _seen(mixture, observed, terms)
-        part = full.e_step(samples, seen, sample_weight=weight, log_prior=log_prior)
+        part = passes.e_step(samples, seen, sample_weight=weight, log_prior=log_prior)
         seen_scatter = part.scatter
         if seen_scatter.ndim == 2:
             seen_scatter = seen_scatter[:, :, None] * np.eye(len(observed))
@@ -168,12 +168,12 @@ def _pattern_moments(
 
 def _beyond(mixture: Mixture, terms: Terms) -> np.ndarray:
     """What ``terms`` add to the log density of each component, (K,); no pattern changes it."""
-    return terms.constants - full.terms_of(mixture, blur=terms.blur).constants
+    return terms.constants - terms_of(mixture, blur=terms.blur).constants
 
 
 def _seen(mixture: Mixture, observed: np.ndarray, terms: Terms) -> Terms:
     """Terms of the observed channels."""
-    marginal = full.terms_of(mixture.marginal(observed), blur=terms.blur)
+    marginal = terms_of(mixture.marginal(observed), blur=terms.blur)
     return replace(
         marginal,
         constants=marginal.constants + _beyond(mixture, terms),

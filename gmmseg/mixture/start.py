@@ -5,10 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from gmmseg.checks import InputError
-from gmmseg.mixture.covariance import maximise
+from gmmseg.mixture.grouped import (
+    assemble,
+    from_labels,
+    from_responsibilities,
+    pooled,
+    rows_and_weights,
+)
 from gmmseg.mixture.hierarchy import agglomerate
 from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
+
+__all__ = [
+    "from_labels",
+    "from_responsibilities",
+    "hierarchical",
+    "kmeans",
+    "kmeans_plus_plus",
+    "nearest",
+    "quantile",
+    "random",
+]
 
 
 def quantile(
@@ -48,7 +65,7 @@ def quantile(
         inside = np.minimum(upper, (k + 1) * share) - np.maximum(lower, k * share)
         rows = np.flatnonzero(inside > 0)
         parts.append((rows, inside[rows]))
-    return _assemble(x, w, parts)
+    return assemble(x, w, parts)
 
 
 def kmeans_plus_plus(
@@ -62,10 +79,9 @@ def kmeans_plus_plus(
 
     Parameters
     ----------
-    samples : (N, C) array-like
-    n_components : int
+    samples, n_components, sample_weight
+        As for :func:`quantile`.
     rng : numpy.random.Generator
-    sample_weight : (N,) array-like, optional
 
     Returns
     -------
@@ -93,10 +109,9 @@ def kmeans(
 
     Parameters
     ----------
-    samples : (N, C) array-like
-    n_components : int
+    samples, n_components, sample_weight
+        As for :func:`quantile`.
     rng : numpy.random.Generator
-    sample_weight : (N,) array-like, optional
     max_iter : int
 
     Returns
@@ -132,10 +147,9 @@ def random(
 
     Parameters
     ----------
-    samples : (N, C) array-like
-    n_components : int
+    samples, n_components, sample_weight
+        As for :func:`quantile`.
     rng : numpy.random.Generator
-    sample_weight : (N,) array-like, optional
 
     Returns
     -------
@@ -149,111 +163,9 @@ def random(
         raise InputError(_too_few(int(np.count_nonzero(chance)), n_components))
     means = distinct[rng.choice(len(distinct), n_components, replace=False, p=chance)]
     covariances = np.broadcast_to(
-        _pooled(x, w, x.mean(axis=0)), (n_components, x.shape[1], x.shape[1])
+        pooled(x, w, x.mean(axis=0)), (n_components, x.shape[1], x.shape[1])
     )
     return Mixture(np.full(n_components, 1 / n_components), means, covariances)
-
-
-def from_labels(
-    samples: np.ndarray,
-    labels: np.ndarray,
-    n_components: int | None = None,
-    *,
-    sample_weight: np.ndarray | None = None,
-    covariance_type: str = "full",
-    blur: float = 0.0,
-) -> Mixture:
-    """The mixture of labelled samples.
-
-    Parameters
-    ----------
-    samples : (N, C) array-like
-    labels : (N,) int array-like
-        Component of each sample, 0 to K - 1; a negative label leaves the sample out.
-    n_components : int, optional
-    sample_weight : (N,) array-like, optional
-    covariance_type : str
-    blur : float
-        Variance added to each sample, image units squared.
-
-    Returns
-    -------
-    Mixture
-        A label held by too few samples for a covariance takes a small round one; a label
-        that none holds starts at the sample furthest from the other means.
-    """
-    x = np.asarray(samples, dtype=np.float64)
-    labels = np.asarray(labels)
-    w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    k = int(labels.max()) + 1 if n_components is None else n_components
-    used = labels >= 0
-    x, w, labels = x[used], w[used], labels[used]
-    order = np.argsort(labels, kind="stable")
-    bounds = np.cumsum(np.bincount(labels, minlength=k))[:-1]
-    parts = [(rows, w[rows]) for rows in np.split(order, bounds)]
-    return _assemble(x, w, parts, covariance_type, blur)
-
-
-def from_responsibilities(
-    samples: np.ndarray,
-    responsibilities: np.ndarray,
-    *,
-    sample_weight: np.ndarray | None = None,
-    covariance_type: str = "full",
-    blur: float = 0.0,
-) -> Mixture:
-    """The mixture of samples that belong to components in part.
-
-    Parameters
-    ----------
-    samples : (N, C) array-like
-    responsibilities : (N, K) array-like
-    sample_weight : (N,) array-like, optional
-    covariance_type : str
-    blur : float
-        Variance added to each sample, image units squared.
-
-    Returns
-    -------
-    Mixture
-    """
-    x = np.asarray(samples, dtype=np.float64)
-    w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    parts = []
-    for share in np.asarray(responsibilities).T:
-        rows = np.flatnonzero(share)
-        parts.append((rows, share[rows] * w[rows]))
-    return _assemble(x, w, parts, covariance_type, blur)
-
-
-def _assemble(
-    x: np.ndarray,
-    w: np.ndarray,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    covariance_type: str = "full",
-    blur: float = 0.0,
-) -> Mixture:
-    """The mixture whose component k is made of rows and their weights ``parts[k]``."""
-    k, c = len(parts), x.shape[1]
-    spread = np.diagonal(_pooled(x, w, np.average(x, axis=0, weights=w))).copy()
-    widest = float(spread.max())
-    spread[spread <= 1e-12 * widest] = widest if widest > 0 else 1.0
-    counts = np.array([own.sum() for _, own in parts])
-    means, scatter = np.empty((k, c)), np.zeros((k, c, c))
-    for j, (rows, own) in enumerate(parts):
-        if counts[j] > 0:
-            means[j] = np.average(x[rows], axis=0, weights=own)
-            scatter[j] = counts[j] * _pooled(x[rows], own, means[j])
-    for j in np.flatnonzero(counts <= 0).tolist():
-        known = means[np.flatnonzero(counts > 0)]
-        distance = ((x[:, None] - known) ** 2 / spread).sum(axis=2).min(axis=1)
-        means[j] = x[np.argmax(distance)]
-        counts[j] = w.sum() / (100 * k)
-    scatter += blur * counts[:, None, None] * np.eye(c)
-    scaled = scatter / counts[:, None, None] / np.sqrt(spread[:, None] * spread)
-    thin = np.linalg.eigvalsh(scaled)[:, 0] < 1e-9 * (blur == 0)
-    scatter[thin] += counts[thin, None, None] * (1e-3 / k**2) * np.diag(spread)
-    return Mixture(counts / counts.sum(), means, maximise(scatter, counts, covariance_type))
 
 
 def hierarchical(
@@ -268,11 +180,10 @@ def hierarchical(
 
     Parameters
     ----------
-    samples : (N, C) array-like
-    n_components : int
+    samples, n_components, sample_weight
+        As for :func:`quantile`.
     rng : numpy.random.Generator
         Draws the subsample; without one the result does not depend on it.
-    sample_weight : (N,) array-like, optional
     max_samples : int
         Size of the subsample; time grows with its square.
 
@@ -303,12 +214,9 @@ def _weighted(
     samples: np.ndarray, sample_weight: np.ndarray | None, n_components: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows without missing values and their weights, at least n_components distinct ones."""
-    x = np.asarray(samples, dtype=np.float64)
-    if x.ndim != 2:
-        raise InputError(f"samples must have shape (N, C); got {x.shape}.")
+    x, w = rows_and_weights(samples, sample_weight)
     if n_components < 1:
         raise InputError(f"n_components must be at least 1; got {n_components}.")
-    w = np.ones(len(x)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     keep = np.isfinite(x).all(axis=1) & (w > 0)
     x, w = x[keep], w[keep]
     if len(np.unique(x[: 100 * n_components], axis=0)) < n_components:
@@ -354,9 +262,3 @@ def nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
             part = x[first : first + rows] - middle
             labels[first : first + rows] = (offsets - part @ moved.T).argmin(axis=1)
     return labels
-
-
-def _pooled(x: np.ndarray, w: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    residual = x - mean
-    with one_blas_thread():
-        return (residual * w[:, None]).T @ residual / w.sum()

@@ -1,4 +1,4 @@
-"""Data larger than memory: moments block by block, and stepwise EM.
+"""EM on data larger than memory: moments block by block, and stepwise EM.
 
 A pass of EM needs sums alone, so blocks may come from a file, a generator or a cluster; the
 answer is that of all samples at once, but for the order of sums.
@@ -6,7 +6,8 @@ answer is that of all samples at once, but for the order of sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,24 +15,14 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import em
+from gmmseg.mixture.blocks import reduce_blocks
 from gmmseg.mixture.model import Mixture, as_samples
 from gmmseg.mixture.moments import Moments, Terms
 
-Blocks = Callable[[], Iterable[Any]]
-
-
-def is_stream(X: Any) -> bool:
-    """Whether X comes in blocks: a function that gives them, or a dask array."""
-    return callable(X) or hasattr(X, "map_blocks") or hasattr(X, "__next__")
-
-
-def first_block(X: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Samples and weights of the first block, from which a start is made."""
-    if hasattr(X, "map_blocks"):
-        return np.asarray(X.blocks[0].compute()), None
-    for block in _blocks(X):
-        return _split(block)
-    raise InputError("the stream of samples holds no block.")
+READ_ONCE = (
+    "an iterator can be read only once, and EM reads the samples in each iteration. "
+    "Give a function that returns a fresh iterator, or call partial_fit on each block."
+)
 
 
 def stream_step(X: Any) -> Callable[[Mixture, Terms], Moments]:
@@ -49,23 +40,12 @@ def stream_step(X: Any) -> Callable[[Mixture, Terms], Moments]:
     InputError
         For an iterator that can be read only once, or a stream without blocks.
     """
-    if hasattr(X, "map_blocks"):
-        return _dask_step(X)
     if hasattr(X, "__next__"):
-        raise InputError(
-            "an iterator can be read only once, and EM reads the samples in each iteration. "
-            "Give a function that returns a fresh iterator, or call partial_fit on each block."
-        )
+        raise InputError(READ_ONCE)
 
     def step(mixture: Mixture, terms: Terms) -> Moments:
-        total = None
-        for block in _blocks(X):
-            samples, weight = _split(block)
-            part = block_moments(samples, weight, mixture, terms)
-            total = part if total is None else total + part
-        if total is None:
-            raise InputError("the stream of samples holds no block.")
-        return total
+        total = reduce_blocks(X, functools.partial(block_moments, mixture, terms))
+        return replace(total, reference=mixture.means)
 
     return step
 
@@ -99,7 +79,7 @@ def fit_stream(X: Any, start: Mixture, **options: Any) -> em.Fit:
 
 
 def block_moments(
-    samples: np.ndarray, weight: np.ndarray | None, mixture: Mixture, terms: Terms
+    mixture: Mixture, terms: Terms, samples: np.ndarray, weight: np.ndarray | None
 ) -> Moments:
     """Moments of one block."""
     samples, weight, _ = em.checked(as_samples(samples, mixture.n_channels), mixture, weight, None)
@@ -140,40 +120,3 @@ class Stepwise:
         seen = self._average.scaled(self.weight_seen)  # a prior weighs less as samples gather
         self.mixture = em.update(seen, self.mixture, **options)
         return self.mixture
-
-
-def _dask_step(X: Any) -> Callable[[Mixture, Terms], Moments]:
-    X = X.rechunk({1: -1})
-
-    def step(mixture: Mixture, terms: Terms) -> Moments:
-        parts = X.map_blocks(
-            _boxed_moments, mixture, terms, dtype=object,
-            chunks=((1,) * X.numblocks[0], (1,)), meta=np.empty((0, 0), dtype=object),
-        ).compute()  # fmt: skip
-        total = parts[0, 0]
-        for part in parts[1:, 0]:
-            total = total + part
-        return replace(total, reference=mixture.means)
-
-    return step
-
-
-def _boxed_moments(samples: np.ndarray, mixture: Mixture, terms: Terms) -> np.ndarray:
-    """One block's moments as the only element of an array, which is what dask passes on."""
-    box = np.empty((1, 1), dtype=object)
-    box[0, 0] = block_moments(samples, None, mixture, terms)
-    return box
-
-
-def _blocks(X: Any) -> Iterable[Any]:
-    blocks = X()
-    if isinstance(blocks, np.ndarray):
-        raise InputError("a stream must give an iterator over blocks; got a single array.")
-    return blocks
-
-
-def _split(block: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    if isinstance(block, tuple):
-        samples, weight = block
-        return np.asarray(samples), np.asarray(weight, dtype=np.float64)
-    return np.asarray(block), None

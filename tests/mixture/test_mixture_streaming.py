@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmmseg.checks import InputError
-from gmmseg.mixture import em, start, streaming
+from gmmseg.mixture import em, estimator_base, start, streaming
 from gmmseg.mixture.estimator import BayesianGaussianMixture, GaussianMixture
 from gmmseg.mixture.model import Mixture
 
@@ -33,26 +33,105 @@ def test_blocks_may_carry_weights_and_gaps():
     assert_allclose(parts.mixture.means, whole.mixture.means, atol=1e-9)
 
 
-@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
-def test_estimators_read_memory_maps_and_functions(estimator, tmp_path):
+def memory_map(tmp_path):
     np.save(tmp_path / "x.npy", X)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    options = {"n_components": 2, "random_state": 0, "tol": 1e-8, "max_iter": 500}
-    whole = estimator(**options).fit(X)
-    assert np.array_equal(estimator(**options).fit(mapped).means_, whole.means_)
-    if estimator is GaussianMixture:  # a Bayesian prior comes from the first block
-        parts = estimator(**options).fit(lambda: iter(np.array_split(mapped, 4)))
-        order, other = np.argsort(whole.means_[:, 0]), np.argsort(parts.means_[:, 0])
-        assert_allclose(parts.means_[other], whole.means_[order], atol=1e-4)
-        assert parts.score(X) == pytest.approx(whole.score(X), abs=1e-6)
+    return np.load(tmp_path / "x.npy", mmap_mode="r")
 
 
-def test_a_dask_array_is_reduced_where_it_is():
+def function_of_blocks(tmp_path):
+    return blocks
+
+
+def dask_array(tmp_path):
     array = pytest.importorskip("dask.array", reason="dask is not installed")
-    chunked = array.from_array(X, chunks=(1000, 1))
-    whole, parts = em.fit(X, START, max_iter=20), streaming.fit_stream(chunked, START, max_iter=20)
-    assert_allclose(parts.mixture.means, whole.mixture.means, atol=1e-9)
-    assert GaussianMixture(2, random_state=0).fit(chunked).means_.shape == (2, 2)
+    return array.from_array(X, chunks=(1000, 1))
+
+
+SOURCES = [memory_map, function_of_blocks, dask_array]
+OPTIONS = {"n_components": 2, "random_state": 0, "tol": 1e-8, "max_iter": 500}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_whatever_the_samples_come_in_answers_are_those_in_memory(estimator, source, tmp_path):
+    """Fit from scratch: the start is drawn from all blocks, and so is a Bayesian prior."""
+    data, whole = source(tmp_path), estimator(**OPTIONS).fit(X)
+    parts = estimator(**OPTIONS).fit(data)
+    assert parts.n_iter_ == whole.n_iter_
+    assert_allclose(parts.means_, whole.means_, atol=1e-9)
+    assert_allclose(parts.covariances_, whole.covariances_, atol=1e-9)
+    assert parts.lower_bound_ == pytest.approx(whole.lower_bound_, abs=1e-9)
+    assert whole.score(data) == pytest.approx(whole.score(X), abs=1e-9)
+    assert np.array_equal(whole.predict(data), whole.predict(X))
+    assert_allclose(whole.predict_proba(data), whole.predict_proba(X), atol=1e-9)
+    assert_allclose(whole.score_samples(data), whole.score_samples(X), atol=1e-9)
+    if estimator is GaussianMixture:
+        for criterion in ("bic", "aic", "icl"):
+            there, here = (getattr(whole, criterion)(one) for one in (data, X))
+            assert there == pytest.approx(here, rel=1e-9 / 2)  # some 5e4 nats in all
+
+
+def test_a_distributed_client_gives_the_answers_in_memory(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    data, whole = dask_array(tmp_path), GaussianMixture(**OPTIONS).fit(X)
+    with distributed.Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+    ):
+        parts = GaussianMixture(**OPTIONS).fit(data)
+        assert_allclose(parts.means_, whole.means_, atol=1e-9)
+        assert parts.bic(data) == pytest.approx(whole.bic(X), abs=1e-6)
+        assert np.array_equal(parts.predict(data), whole.predict(X))
+
+
+def test_more_rows_than_a_start_takes_are_drawn_as_in_memory():
+    x, _ = TRUTH.sample(250_000, np.random.default_rng(3))
+    options = {**OPTIONS, "tol": 1e-4}
+    whole = GaussianMixture(**options).fit(x)
+    parts = GaussianMixture(**options).fit(lambda: iter(np.array_split(x, 9)))
+    assert parts.n_iter_ == whole.n_iter_
+    assert_allclose(parts.means_, whole.means_, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_weights_come_with_the_blocks(estimator):
+    weight = np.random.default_rng(1).uniform(0.1, 2, len(X))
+    gaps = np.where(np.random.default_rng(2).random(X.shape) < 0.1, np.nan, X)
+    pairs = lambda: zip(np.array_split(gaps, 5), np.array_split(weight, 5), strict=True)  # noqa: E731
+    whole = estimator(**OPTIONS).fit(gaps, sample_weight=weight)
+    parts = estimator(**OPTIONS).fit(pairs)
+    assert_allclose(parts.means_, whole.means_, atol=1e-8)
+    assert parts.score(pairs) == pytest.approx(whole.score(gaps, sample_weight=weight), abs=1e-9)
+    with pytest.raises(InputError, match="pairs of a block and its weights"):
+        estimator(**OPTIONS).fit(blocks, sample_weight=weight)
+    with pytest.raises(InputError, match="pairs of a block and its weights"):
+        whole.score(blocks, sample_weight=weight)
+
+
+def test_auto_chooses_for_a_stream_what_it_chooses_in_memory():
+    whole, parts = (
+        GaussianMixture(2, covariance_type="auto", random_state=0).fit(one) for one in (X, blocks)
+    )
+    assert parts.covariance_type_ == whole.covariance_type_
+
+
+def test_scores_may_be_read_from_an_iterator_once():
+    model = GaussianMixture(**OPTIONS).fit(X)
+    assert model.score(blocks()) == pytest.approx(model.score(X), abs=1e-9)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+@pytest.mark.parametrize("most", [100, 200_000])
+def test_a_bad_block_anywhere_is_refused(estimator, most, monkeypatch):
+    """Also where no start was drawn from it."""
+    monkeypatch.setattr(estimator_base, "MOST_ROWS", most)
+    late = X.copy()
+    late[-1, 0] = np.inf
+    with pytest.raises(ValueError, match="infini"):
+        estimator(**OPTIONS).fit(lambda: iter(np.array_split(late, 7)))
+    weight = np.ones(len(X))
+    for wrong, message in ((weight[1:], "one for each sample"), (-weight, "not negative")):
+        with pytest.raises(InputError, match=message):
+            estimator(**OPTIONS).fit(lambda: iter([(X, wrong)]))  # noqa: B023 (read at once)
 
 
 class Chunked:
