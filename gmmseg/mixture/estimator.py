@@ -17,8 +17,8 @@ from gmmseg.mixture import covariance, em, start, streaming
 from gmmseg.mixture.blocks import n_columns
 from gmmseg.mixture.estimator_base import BaseMixture, Step
 from gmmseg.mixture.estimator_bayes import BayesianGaussianMixture
-from gmmseg.mixture.forms import expand, shrink, terms_from
-from gmmseg.mixture.model import Mixture, whitening
+from gmmseg.mixture.forms import expand, terms_from
+from gmmseg.mixture.model import Mixture
 from gmmseg.mixture.moments import Terms, terms_of
 from gmmseg.mixture.settings import finite_array, positive_matrices, proportions
 
@@ -291,6 +291,8 @@ class GaussianMixture(BaseMixture):
             form = self._form()
             precisions = expand(self.precisions_init, form, self.n_components, n_channels)
             covariances = np.linalg.inv(precisions)
+            if not np.isfinite(covariances).all():
+                raise InputError("precisions_init is too close to zero to be inverted.")
             covariances = 0.5 * (covariances + covariances.transpose(0, 2, 1))
         return Mixture(weights, means, covariances)  # type: ignore[arg-type]
 
@@ -309,7 +311,7 @@ class GaussianMixture(BaseMixture):
         )
 
     def _accept(self, result: em.Fit, dtype: np.dtype) -> None:
-        mixture, form = result.mixture, self._form()
+        mixture = result.mixture
         if result.empty:
             warnings.warn(
                 f"Components {list(result.empty)} lost all their samples and have weight zero; "
@@ -317,12 +319,7 @@ class GaussianMixture(BaseMixture):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        upper = whitening(mixture.covariances)[0].transpose(0, 2, 1)
-        self.weights_ = mixture.weights.astype(dtype)
-        self.means_ = mixture.means.astype(dtype)
-        self.covariances_ = shrink(mixture.covariances, form).astype(dtype)
-        self.precisions_cholesky_ = shrink(upper, form).astype(dtype)
-        self.precisions_ = shrink(upper @ upper.transpose(0, 2, 1), form).astype(dtype)
+        self._keep(mixture.weights, mixture.means, mixture.covariances, self._form(), dtype)
         self.empty_components_ = result.empty
 
     def _current(self) -> Mixture:

@@ -18,6 +18,7 @@ from sklearn.utils.validation import validate_data
 from gmmseg.checks import InputError
 from gmmseg.mixture import blocks, em, missing, streaming
 from gmmseg.mixture.fitted import FittedMixture, checked_weights, random_state_of
+from gmmseg.mixture.forms import attributes_of
 from gmmseg.mixture.levels import as_levels
 from gmmseg.mixture.model import Mixture
 from gmmseg.mixture.moments import Moments, Terms
@@ -34,6 +35,7 @@ NOT_CONVERGED = (
     "increase max_iter, tol, or check for degenerate data."
 )
 INITS = ("kmeans", "k-means++", "random", "random_from_data", "quantile", "hierarchical")
+LARGEST = 1e100  # products of two squares still fit into double precision
 Step = Callable[[Mixture, Terms], Moments]
 
 
@@ -141,6 +143,13 @@ class BaseMixture(FittedMixture):
         return X, sample_weight, X.dtype
 
     def _check_columns(self, X: np.ndarray) -> None:
+        if X.dtype == np.float64:
+            largest = max(np.fmax.reduce(X, axis=None), -np.fmin.reduce(X, axis=None))
+            if largest > LARGEST:
+                raise InputError(
+                    f"X holds values up to {largest:.0e}, whose squares leave double precision "
+                    f"(allowed: {LARGEST:.0e}). Rescale its columns."
+                )
         if not missing.any_missing(X):
             return
         empty = np.flatnonzero(np.isnan(X).all(axis=0))
@@ -182,6 +191,13 @@ class BaseMixture(FittedMixture):
 
     def _current(self) -> Any:
         raise NotImplementedError
+
+    def _keep(
+        self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray, form: str, dtype: Any
+    ) -> None:
+        values = attributes_of(weights, means, covariances, form, dtype)
+        for name, value in values.items():
+            setattr(self, name, value)
 
     def _start_moments(
         self, X: np.ndarray, sample_weight: np.ndarray | None, rng: np.random.RandomState

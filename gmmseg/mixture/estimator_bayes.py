@@ -11,9 +11,8 @@ from gmmseg.checks import InputError
 from gmmseg.mixture import bayes
 from gmmseg.mixture.blocks import mean_and_covariance
 from gmmseg.mixture.estimator_base import BaseMixture, Step
-from gmmseg.mixture.forms import expand, shrink
+from gmmseg.mixture.forms import expand
 from gmmseg.mixture.libraries import one_blas_thread
-from gmmseg.mixture.model import whitening
 from gmmseg.mixture.moments import Moments, Terms
 from gmmseg.mixture.settings import finite_array, positive_matrices
 
@@ -60,6 +59,8 @@ class BayesianGaussianMixture(BaseMixture):
     weight_concentration_prior_, mean_precision_prior_, mean_prior_,
     degrees_of_freedom_prior_, covariance_prior_ : the priors in use
     converged_, n_iter_, lower_bound_, lower_bounds_
+    empty_components_ : tuple of int
+        Components that hold less than one sample in all; the prior keeps their parameters.
     mixture_ : Mixture
 
     Examples
@@ -226,12 +227,9 @@ class BayesianGaussianMixture(BaseMixture):
         self.mean_precision_ = posterior.mean_precision
         dof = posterior.degrees_of_freedom
         self.degrees_of_freedom_ = float(dof[0]) if form == "tied" else dof
-        upper = whitening(posterior.covariances)[0].transpose(0, 2, 1)
-        self.weights_ = posterior.weights.astype(dtype)
-        self.means_ = posterior.means.astype(dtype)
-        self.covariances_ = shrink(posterior.covariances, form).astype(dtype)
-        self.precisions_cholesky_ = shrink(upper, form).astype(dtype)
-        self.precisions_ = shrink(upper @ upper.transpose(0, 2, 1), form).astype(dtype)
+        self._keep(posterior.weights, posterior.means, posterior.covariances, form, dtype)
+        held = posterior.mean_precision - posterior.prior.mean_precision
+        self.empty_components_ = tuple(np.flatnonzero(held < 1).tolist())
 
     def _current(self) -> bayes.Posterior:
         return self._posterior

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from gmmseg.mixture.model import LOG_2PI
+from gmmseg.mixture.model import LOG_2PI, whitening
 from gmmseg.mixture.moments import Terms
 
 
@@ -29,6 +31,24 @@ def shrink(values: np.ndarray, form: str) -> np.ndarray:
     if form == "spherical":
         return values[:, 0, 0].copy()
     return values.copy()
+
+
+def attributes_of(
+    weights: np.ndarray, means: np.ndarray, covariances: np.ndarray, form: str, dtype: Any
+) -> dict[str, np.ndarray]:
+    """An estimator's attributes, in the dtype of its samples, or float64 where that overflows."""
+    upper = whitening(covariances)[0].transpose(0, 2, 1)
+    precisions = upper @ upper.transpose(0, 2, 1)
+    largest = max(np.abs(array).max() for array in (means, covariances, precisions))
+    dtype = np.float64 if largest > np.finfo(dtype).max else dtype
+    values = {
+        "weights_": weights,
+        "means_": means,
+        "covariances_": shrink(covariances, form),
+        "precisions_cholesky_": shrink(upper, form),
+        "precisions_": shrink(precisions, form),
+    }
+    return {name: value.astype(dtype) for name, value in values.items()}
 
 
 def terms_from(

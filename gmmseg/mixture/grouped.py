@@ -114,7 +114,8 @@ def assemble(
         means[j] = x[np.argmax(distance)]
         counts[j] = w.sum() / (100 * k)
     scatter += blur * counts[:, None, None] * np.eye(c)
-    scaled = scatter / counts[:, None, None] / np.sqrt(spread[:, None] * spread)
+    deviations = np.sqrt(spread)
+    scaled = scatter / counts[:, None, None] / deviations[:, None] / deviations
     thin = np.linalg.eigvalsh(scaled)[:, 0] < 1e-9 * (blur == 0)
     scatter[thin] += counts[thin, None, None] * (1e-3 / k**2) * np.diag(spread)
     return Mixture(counts / counts.sum(), means, maximise(scatter, counts, covariance_type))

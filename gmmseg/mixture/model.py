@@ -80,7 +80,11 @@ class Mixture:
         for name in ("weights", "means", "covariances"):
             array = np.array(getattr(self, name), dtype=np.float64)
             if not np.isfinite(array).all():
-                raise InputError(f"{name} of a mixture must be finite; got {array}.")
+                first = next(zip(*np.nonzero(~np.isfinite(array)), strict=True))
+                raise InputError(
+                    f"{name} of a mixture must be finite; component {first[0]} holds "
+                    f"{array[first]}."
+                )
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         if self.means.ndim != 2:

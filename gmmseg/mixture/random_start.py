@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from gmmseg.checks import InputError
@@ -44,10 +46,26 @@ def rows_to_start_from(
     weight = None if sample_weight is None else sample_weight[rows]
     if missing.any_missing(x):
         x = np.where(np.isnan(x), np.nanmean(x, axis=0), x)
+    if init in ("random", "k-means++", "random_from_data"):
+        _warn_of_repeats(x, n_components)
     if init == "random":
         r = state.uniform(size=(len(x), n_components))
         return x, r / r.sum(axis=1, keepdims=True), weight
     return x, _labels(x, n_components, init, weight, state), weight
+
+
+def _warn_of_repeats(x: np.ndarray, n_components: int) -> None:
+    """Say it where k-means would: components can only share what is there."""
+    distinct = start.count_distinct(x, n_components)
+    if distinct < n_components:
+        from sklearn.exceptions import ConvergenceWarning
+
+        warnings.warn(
+            f"Number of distinct samples ({distinct}) is smaller than n_components "
+            f"({n_components}); some components repeat others.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
 
 def _labels(

@@ -219,11 +219,16 @@ def _weighted(
         raise InputError(f"n_components must be at least 1; got {n_components}.")
     keep = np.isfinite(x).all(axis=1) & (w > 0)
     x, w = x[keep], w[keep]
-    if len(np.unique(x[: 100 * n_components], axis=0)) < n_components:
-        distinct = len(np.unique(x, axis=0))
-        if distinct < n_components:
-            raise InputError(_too_few(distinct, n_components))
+    distinct = count_distinct(x, n_components)
+    if distinct < n_components:
+        raise InputError(_too_few(distinct, n_components))
     return x, w
+
+
+def count_distinct(x: np.ndarray, enough: int) -> int:
+    """How many rows differ from each other; may stop counting at ``enough``."""
+    few = len(np.unique(x[: 100 * enough], axis=0))
+    return few if few >= enough else len(np.unique(x, axis=0))
 
 
 def _too_few(distinct: int, n_components: int) -> str:
