@@ -223,7 +223,7 @@ def _climb(
 ) -> AffineFit:
     """Alternate histogram updates and damped Gauss-Newton steps from one start."""
     to_voxel = np.linalg.inv(atlas.affine)
-    n, n_classes = len(points), atlas.maps.shape[-1]
+    n = len(points)
     centre = points.mean(0)
     local = (points - centre) / 100.0  # of order one: well scaled
     unlocal = np.diag([0.01, 0.01, 0.01, 1.0])
@@ -231,7 +231,7 @@ def _climb(
     relocal = np.linalg.inv(unlocal)
     bins = np.asarray(bins, np.int64)
     matrix = np.array(start, dtype=np.float64)
-    prior = np.empty((n, n_classes), np.float32)
+    prior = np.empty((n, atlas.maps.shape[-1]), np.float32)
 
     def voxels(m: np.ndarray) -> np.ndarray:
         """Local coordinates to atlas voxels under the map ``m``."""
@@ -239,33 +239,44 @@ def _climb(
 
     def known(m: np.ndarray) -> float:
         """What the map ``m`` and the histograms cost by themselves, nats per sample."""
-        return float(PSEUDO_SAMPLES / n_bins * np.log(density).sum() / n - _penalty(m)[0])
+        return float(PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n - _penalty(m)[0])
 
-    density = np.ones((n_bins, n_classes))
-    evidence_under(atlas.maps, voxels(matrix), local, density, bins, prior)
+    def score(m: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Penalised log-likelihood, and derivatives of the likelihood by ``voxels(m)``."""
+        density = np.ascontiguousarray(histograms.T)
+        total, slope, squares = score_under(atlas.maps, voxels(m), local, density, bins)
+        return total / n + known(m), slope.ravel() / n, squares.reshape(12, 12) / n
+
+    def objective(m: np.ndarray) -> float:
+        """Penalised log-likelihood; leaves the class priors at the samples in ``prior``."""
+        density = np.ascontiguousarray(histograms.T)
+        return float(
+            evidence_under(atlas.maps, voxels(m), local, density, bins, prior) / n + known(m)
+        )
+
+    histograms = np.ones((atlas.maps.shape[-1], n_bins))
+    objective(matrix)
     for _ in range(6):
-        density = _learn(prior, bins, density)
+        histograms = _learn(prior, bins, histograms, n_bins)
     trace, damping = [], 1e-3
     to_linear = np.zeros((9, 12))
     for i in range(3):
         to_linear[3 * i : 3 * i + 3, 4 * i : 4 * i + 3] = np.eye(3) / 100.0
     turn = np.kron(to_voxel[:3, :3], np.eye(4))  # change of `voxels` for that of the local map
-    total, slope, squares = score_under(atlas.maps, voxels(matrix), local, density, bins)
-    value = total / n + known(matrix)
+    value, slope, squares = score(matrix)
     for _ in range(n_iter):
         trace.append(value)
         _, pull, stiffness = _penalty(matrix)
         # parameters: 3 x 4 matrix acting on the local coordinates
-        gradient = turn.T @ slope.ravel() / n - to_linear.T @ pull
-        hessian = turn.T @ squares.reshape(12, 12) @ turn / n
+        gradient = turn.T @ slope - to_linear.T @ pull
+        hessian = turn.T @ squares @ turn
         hessian += to_linear.T @ stiffness @ to_linear
         improved = False
         for _ in range(8):
             step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
             trial = matrix.copy()
             trial[:3] += step.reshape(3, 4) @ unlocal
-            total = evidence_under(atlas.maps, voxels(trial), local, density, bins, prior)
-            if total / n + known(trial) > value:
+            if objective(trial) > value:
                 improved = True
                 damping = max(damping / 3, 1e-4)
                 break
@@ -274,16 +285,20 @@ def _climb(
             break
         before, matrix = value, trial
         for _ in range(2):
-            density = _learn(prior, bins, density)
-        total, slope, squares = score_under(atlas.maps, voxels(matrix), local, density, bins)
-        value = total / n + known(matrix)
+            histograms = _learn(prior, bins, histograms, n_bins)
+        value, slope, squares = score(matrix)
         if value - before < tol:
             break
     trace.append(value)
-    return AffineFit(matrix, np.array(trace), density.T.copy())
+    return AffineFit(matrix, np.array(trace), histograms)
 
 
-def _learn(prior: np.ndarray, bins: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """One EM step for the intensity histograms (B, K), under a flat Dirichlet prior."""
-    counts = class_counts(prior, bins, density) + PSEUDO_SAMPLES / len(density)
-    return np.asarray(counts / counts.sum(0))
+def _learn(
+    prior: np.ndarray, bins: np.ndarray, histograms: np.ndarray | None, n_bins: int
+) -> np.ndarray:
+    """One EM step for the intensity histograms (K, B), under a flat Dirichlet prior."""
+    if histograms is None:
+        histograms = np.ones((prior.shape[1], n_bins))
+    density = np.ascontiguousarray(histograms.T)
+    counts = class_counts(prior, bins, density).T + PSEUDO_SAMPLES / n_bins
+    return np.asarray(counts / counts.sum(1, keepdims=True))
