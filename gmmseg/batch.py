@@ -14,6 +14,7 @@ from gmmseg.derivatives import Outputs
 
 if TYPE_CHECKING:
     from gmmseg.segmentation import Segmentation
+    from gmmseg.stopwatch import Stopwatch
 
 SWITCHES = {
     "stripped": ("--stripped", "--whole-head"),
@@ -61,7 +62,12 @@ class Done:
     written: tuple[Path, ...]
 
 
-def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -> Done:
+def run_job(
+    job: Job,
+    *,
+    progress: Callable[[str, float], None] | None = None,
+    watch: Stopwatch | None = None,
+) -> Done:
     """Segment one scan and write its derivatives, all of them or none.
 
     Parameters
@@ -69,6 +75,8 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
     job : Job
     progress : callable, optional
         Told the name of each stage and the fraction of the whole that is done, 0 to 1.
+    watch : Stopwatch, optional
+        Told the same, in place of ``progress``; what it saw joins the record of the run.
 
     Returns
     -------
@@ -81,6 +89,8 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         If the scan, the mask or a setting cannot be used, if outputs exist and the job may not
         overwrite them, or if they cannot be written. Nothing is left behind then.
     """
+    tell = watch or progress or _nobody
+    tell("reading", 0.0)
     names = atlasfiles.class_names(job.atlas, job.settings.get("atlas_names", ()))
     if job.regions and job.atlas:
         raise InputError(
@@ -99,17 +109,17 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
         targets = (*targets, description)
     with staging.staged(job.out, targets) as stage:
         # Loading the compiled kernels takes a second: only once the input is known to be good.
+        tell("importing", 0.0)
         from gmmseg import provenance, regions, report
         from gmmseg.workflows.brain import BrainSettings, segment_brain
 
         settings = BrainSettings(**job.settings)
         _use_threads(settings.threads)
-        result = segment_brain(scan, mask, settings, progress=progress)
+        result = segment_brain(scan, mask, settings, progress=tell)
         warnings = (*volume.remarks(scan), *result.warnings, *segmentation.doubts(result))
         result = replace(result, warnings=tuple(dict.fromkeys(warnings)))
         parts = regions.brain_regions(result) if job.regions else None
-        if progress is not None:
-            progress("writing", 1.0)
+        tell("drawing", 1.0)
         notes = provenance.record(
             result, scan=job.scan, mask=job.mask, labels=job.labels, command=job.command()
         )
@@ -125,8 +135,16 @@ def run_job(job: Job, *, progress: Callable[[str, float], None] | None = None) -
                 derivatives.write_dataset_description(stage)
             if parts is not None:
                 derivatives.write_regions(parts, outputs, stage)
+            tell("writing", 1.0)  # what is left of it
             files.result()
+            if watch is not None:
+                notes["profile"] = provenance.plain([s._asdict() for s in watch.finish()])
+                derivatives.write_record(stage / outputs.record.name, notes)
     return Done(result, targets)
+
+
+def _nobody(*_: object) -> None:
+    """Where no one watches."""
 
 
 def _use_threads(threads: int | None) -> None:

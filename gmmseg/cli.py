@@ -129,6 +129,11 @@ def main() -> None:
     is_flag=True,
     help="Also print what was decided and how long each stage took.",
 )
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Print the seconds and the memory of each stage, and keep them in the record.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace results that exist already.")
 def brain(
     t1: Path,
@@ -138,6 +143,7 @@ def brain(
     volume: int | None,
     quiet: bool,
     verbose: bool,
+    profile: bool,
     overwrite: bool,
     regions: bool,
     **settings: Any,
@@ -165,11 +171,18 @@ def brain(
     settings["atlas"] = settings["atlas"] or None
     given = {name: value for name, value in settings.items() if value is not None}
     try:
+        from gmmseg.stopwatch import Stopwatch, table
+
+        watch = Stopwatch() if profile else None
+        if watch is not None:
+            watch("importing", 0.0)
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
 
         job = Job(t1, out, mask, labels, given, volume, overwrite, regions)
         with _progress(show=not quiet) as progress:
-            done = run_job(job, progress=progress)
+            if watch is not None:
+                watch.then = progress
+            done = run_job(job, progress=progress, watch=watch)
     except InputError as error:
         raise InputFailure(str(error)) from error
     except MemoryError as error:
@@ -181,6 +194,8 @@ def brain(
         click.echo(f"Warning: {warning}", err=True)
     if verbose:
         _explain(done)
+    if watch is not None:
+        click.echo(table(watch.finish()), err=True)
     if not quiet:
         for path in done.written:
             click.echo(path)

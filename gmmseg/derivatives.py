@@ -69,6 +69,11 @@ class Outputs:
         """Ending of the bias-corrected scan, without its extension."""
         return f"desc-biascorr_{self.suffix}"
 
+    @property
+    def record(self) -> Path:
+        """The record of the run."""
+        return self.path("desc-provenance.json")
+
     def all(self, names: Sequence[str], *, regions: bool = False) -> tuple[Path, ...]:
         """Every file of a scan with classes ``names``, in the order they are listed to the user."""
         images = ["dseg", *(f"label-{name}_probseg" for name in names), "desc-brain_mask"]
@@ -118,7 +123,7 @@ def write(
     stripped = bool(segmentation.decisions.get("stripped", False))
     _write_json(here.path(f"{here.corrected}.json"), {**common, "SkullStripped": stripped})
     _write_text(here.path("desc-volumes.tsv"), _tsv(volume_table(segmentation)))
-    _write_json(here.path("desc-provenance.json"), provenance)
+    write_record(here.record, provenance)
 
 
 def write_regions(regions: BrainRegions, outputs: Outputs, folder: Path) -> None:
@@ -186,6 +191,11 @@ def dataset_description() -> dict[str, Any]:
 def write_dataset_description(folder: Path) -> None:
     """Write ``dataset_description.json``."""
     _write_json(folder / "dataset_description.json", dataset_description())
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the record of a run."""
+    _write_json(path, content)
 
 
 def _write_images(segmentation: Segmentation, here: Outputs, scheme: str) -> None:

@@ -224,6 +224,9 @@ class _Head:
 
     def show_contours(self, ax: Axes, plane: Plane, index: int) -> None:
         """Where WM, then WM and GM, then the whole brain has a probability of one half."""
+        from contourpy import contour_generator
+        from matplotlib.collections import LineCollection
+
         edges = [
             (np.arange(n) + 0.5) * s for n, s in zip(self.scan.shape, self.spacing, strict=True)
         ]
@@ -233,7 +236,12 @@ class _Head:
             k = self.names.index(name)
             total = total + _slice(self.posteriors[..., k], plane, index)
             if total.min() < 0.5 < total.max():
-                ax.contour(*across, total, [0.5], colors=self.colours[k], linewidths=0.8)
+                # ax.contour does the same in three times the time
+                x, y = across
+                lines: Any = contour_generator(x=x, y=y, z=total, line_type="Separate").lines(0.5)
+                ax.add_collection(
+                    LineCollection(lines, colors=self.colours[k], linewidths=0.8), autolim=False
+                )
 
     def show_labels(self, ax: Axes, plane: Plane, index: int) -> None:
         """Labels in their colours over what is already drawn."""

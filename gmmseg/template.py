@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas
+from gmmseg.spatial.foreground import filled
 from gmmseg.spatial.regions import by_anatomy, template_regions
 
 
@@ -26,7 +27,7 @@ def icbm_head_atlas() -> TissueAtlas:
     (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
     brain = (t1 > 0) | (grey > 127) | (white > 127)
     thick = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
-    brain = ndimage.binary_fill_holes(thick)
+    brain = filled(thick)
     full = np.float32(1 / 255)
     grey, white = by_anatomy(grey * full, white * full, affine)
     return head_atlas(grey, white, brain, affine)

@@ -6,14 +6,15 @@ with a RAS+ mm affine.
 
 from __future__ import annotations
 
+import io
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
 from nibabel import orientations
 
 from gmmseg import imagefile
@@ -27,6 +28,9 @@ GRID_TOLERANCE_MM = 0.05
 
 THICK_MM = 4.5
 """Longest voxel edge without a remark; the cortex is 2 to 4 mm thick."""
+
+GZIP = 31  # window of 32 KiB, with the header and check sum of gzip
+CHUNK_BYTES = 1 << 22
 
 # NIfTI fields that say where the voxels are; everything else of the input's header stays behind.
 _GEOMETRY = (
@@ -281,7 +285,7 @@ def save(image: nib.Nifti1Image, path: str | os.PathLike[str]) -> Path:
     temporary = path.with_name(f".gmmseg-{os.getpid()}-{path.name}")
     try:
         if path.name.endswith(".nii.gz"):
-            _write_gzip(image.to_bytes(), temporary)
+            _write_gzip(image, temporary)
         else:
             nib.save(image, temporary)
         temporary.replace(path)
@@ -291,17 +295,25 @@ def save(image: nib.Nifti1Image, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _write_gzip(content: bytes, path: Path) -> None:
-    """Compress by run lengths and Huffman codes, without a search for repeats.
+def _write_gzip(image: nib.Nifti1Image, path: Path) -> None:
+    """Compress an image a few slices at a time, so that no second copy of it is made.
 
-    There are none in noise, and runs are all there is in labels and probabilities: a float32
-    scan of 256^3 voxels takes 0.6 s in place of 2 s, labels shrink to two thirds.
+    ISA-L takes a third of zlib's time on a float32 scan, a sixth on labels and probabilities, and
+    its files are smaller than zlib's of level 1.
     """
-    compressor = zlib.compressobj(1, zlib.DEFLATED, wbits=31, memLevel=9, strategy=zlib.Z_RLE)
-    view, step = memoryview(content), 1 << 22
+    header, data = image.header.copy(), np.asarray(image.dataobj)
+    header.set_data_offset(header.single_vox_offset)
+    header.set_slope_inter(1, 0)
+    start = io.BytesIO()
+    header.write_to(start)
+    padding = header.single_vox_offset - start.tell()
+    compressor = isal_zlib.compressobj(2, isal_zlib.DEFLATED, GZIP)
+    depth = max(1, CHUNK_BYTES // max(1, data[..., :1].nbytes))
     with path.open("wb") as file:
-        for start in range(0, len(view), step):
-            file.write(compressor.compress(view[start : start + step]))
+        file.write(compressor.compress(start.getvalue() + bytes(padding)))
+        for first in range(0, data.shape[-1], depth):
+            part = data[..., first : first + depth].astype(header.get_data_dtype(), copy=False)
+            file.write(compressor.compress(part.tobytes("F")))
         file.write(compressor.flush())
 
 

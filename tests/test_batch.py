@@ -98,7 +98,11 @@ def test_what_is_odd_about_the_scan_joins_the_warnings_of_the_workflow(scan, cal
 def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, calls, tmp_path):
     seen = []
     run_job(Job(scan, tmp_path / "out"), progress=lambda *stage: seen.append(stage))
-    assert seen == [("fit", 0.5), ("writing", 1.0)]
+    assert seen == [
+        *(("reading", 0.0), ("importing", 0.0)),
+        ("fit", 0.5),
+        *(("drawing", 1.0), ("writing", 1.0)),
+    ]
 
 
 def test_the_command_in_the_record_repeats_the_job(scan, calls, tmp_path):

@@ -1,6 +1,7 @@
 """The installed command: its options, what it prints, and how it refuses bad input."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -233,6 +234,18 @@ def test_quiet_prints_warnings_only_and_verbose_what_was_decided(good, tmp_path,
     assert "stripped: False\n" in verbose.stderr
     assert "fit: 2.00 s\n" in verbose.stderr
     assert re.search(r"brain: [\d.]+ mL\n", verbose.stderr)
+
+
+def test_a_profile_goes_to_stderr_and_into_the_record(good, tmp_path, calls):
+    words = ["brain", str(good), "-o", str(tmp_path), "--profile", "-q"]
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 0, result.output
+    shown = [line.split()[0] for line in result.stderr.splitlines()[1:-1]]  # after the warning
+    assert shown == ["stage", "importing", "reading", "drawing", "writing"]
+    assert result.stderr.splitlines()[-1].startswith("total")
+    record = json.loads((tmp_path / "t1_desc-provenance.json").read_text())
+    assert [row["name"] for row in record["profile"]] == shown[1:]
+    assert record["scan"]["path"] == str(good)  # and the rest of the record is still there
 
 
 def test_a_volume_of_a_4d_scan_can_be_chosen(tmp_path, calls, rng):

@@ -198,7 +198,18 @@ def test_a_saved_image_holds_the_same_bits(tmp_path, scan, name):
     found = nib.load(tmp_path / name)
     np.testing.assert_array_equal(np.asarray(found.dataobj), scan.data)
     if name.endswith(".gz"):  # read to the end, checksum included
-        gzip.decompress((tmp_path / name).read_bytes())
+        plain = gzip.decompress((tmp_path / name).read_bytes())
+        assert plain == volume.to_image(scan.data, scan, dtype=np.float32).to_bytes()
+
+
+def test_an_image_of_many_chunks_is_saved_whole_in_any_memory_order(tmp_path, scan, monkeypatch):
+    monkeypatch.setattr(volume, "CHUNK_BYTES", 1000)
+    for k, turned in enumerate((scan.data, np.asfortranarray(scan.data))):
+        image = volume.to_image(turned, scan, dtype=np.float32)
+        volume.save(image, tmp_path / f"{k}.nii.gz")
+        found = nib.load(tmp_path / f"{k}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(found.dataobj), scan.data)
+    assert (tmp_path / "0.nii.gz").read_bytes() == (tmp_path / "1.nii.gz").read_bytes()
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path, scan, monkeypatch):

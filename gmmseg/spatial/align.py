@@ -12,7 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TissueAtlas, sample_prior, score_at
+from gmmseg.spatial.affine_pass import class_counts, evidence_under, score_under
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import head_foreground
 
 N_BINS = 64
@@ -224,50 +225,58 @@ def _climb(
     to_voxel = np.linalg.inv(atlas.affine)
     n = len(points)
     centre = points.mean(0)
-    local = np.column_stack([(points - centre) / 100.0, np.ones(n)])  # of order one: well scaled
-    unlocal = np.eye(4)
-    unlocal[:3, :3] = np.eye(3) / 100.0
+    local = (points - centre) / 100.0  # of order one: well scaled
+    unlocal = np.diag([0.01, 0.01, 0.01, 1.0])
     unlocal[:3, 3] = -centre / 100.0
+    relocal = np.linalg.inv(unlocal)
+    bins = np.asarray(bins, np.int64)
     matrix = np.array(start, dtype=np.float64)
     prior = np.empty((n, atlas.maps.shape[-1]), np.float32)
-    evidence, score = np.empty(n), np.empty((n, 3))
 
     def voxels(m: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(points @ (to_voxel @ m)[:3, :3].T + (to_voxel @ m)[:3, 3])
+        """Local coordinates to atlas voxels under the map ``m``."""
+        return np.ascontiguousarray((to_voxel @ m @ relocal)[:3])
+
+    def known(m: np.ndarray) -> float:
+        """What the map ``m`` and the histograms cost by themselves, nats per sample."""
+        return float(PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n - _penalty(m)[0])
+
+    def score(m: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Penalised log-likelihood, and derivatives of the likelihood by ``voxels(m)``."""
+        density = np.ascontiguousarray(histograms.T)
+        total, slope, squares = score_under(atlas.maps, voxels(m), local, density, bins)
+        return total / n + known(m), slope.ravel() / n, squares.reshape(12, 12) / n
 
     def objective(m: np.ndarray) -> float:
-        """Score the samples under the map ``m``; returns the penalised log-likelihood."""
-        score_at(atlas.maps, voxels(m), likelihood, evidence, score)
-        known = PSEUDO_SAMPLES / n_bins * np.log(histograms).sum()
-        return float(np.log(evidence).mean() + known / n - _penalty(m)[0])
+        """Penalised log-likelihood; leaves the class priors at the samples in ``prior``."""
+        density = np.ascontiguousarray(histograms.T)
+        return float(
+            evidence_under(atlas.maps, voxels(m), local, density, bins, prior) / n + known(m)
+        )
 
-    sample_prior(atlas.maps, voxels(matrix), prior)
-    histograms = _learn(prior, bins, None, n_bins)
-    for _ in range(5):
+    histograms = np.ones((atlas.maps.shape[-1], n_bins))
+    objective(matrix)
+    for _ in range(6):
         histograms = _learn(prior, bins, histograms, n_bins)
     trace, damping = [], 1e-3
-    likelihood = histograms.T[bins]
-    value = objective(matrix)
+    to_linear = np.zeros((9, 12))
+    for i in range(3):
+        to_linear[3 * i : 3 * i + 3, 4 * i : 4 * i + 3] = np.eye(3) / 100.0
+    turn = np.kron(to_voxel[:3, :3], np.eye(4))  # change of `voxels` for that of the local map
+    value, slope, squares = score(matrix)
     for _ in range(n_iter):
         trace.append(value)
         _, pull, stiffness = _penalty(matrix)
-        world_score = score @ to_voxel[:3, :3]  # per template mm
-        jacobian = (world_score[:, :, None] * local[:, None, :]).reshape(n, 12)
         # parameters: 3 x 4 matrix acting on the local coordinates
-        gradient = jacobian.mean(0)
-        hessian = jacobian.T @ jacobian / n
-        to_linear = np.zeros((9, 12))
-        for i in range(3):
-            to_linear[3 * i : 3 * i + 3, 4 * i : 4 * i + 3] = np.eye(3) / 100.0
-        gradient -= to_linear.T @ pull
+        gradient = turn.T @ slope - to_linear.T @ pull
+        hessian = turn.T @ squares @ turn
         hessian += to_linear.T @ stiffness @ to_linear
         improved = False
         for _ in range(8):
             step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
             trial = matrix.copy()
             trial[:3] += step.reshape(3, 4) @ unlocal
-            new = objective(trial)
-            if new > value:
+            if objective(trial) > value:
                 improved = True
                 damping = max(damping / 3, 1e-4)
                 break
@@ -275,11 +284,9 @@ def _climb(
         if not improved:
             break
         before, matrix = value, trial
-        sample_prior(atlas.maps, voxels(matrix), prior)
         for _ in range(2):
             histograms = _learn(prior, bins, histograms, n_bins)
-        likelihood = histograms.T[bins]
-        value = objective(matrix)
+        value, slope, squares = score(matrix)
         if value - before < tol:
             break
     trace.append(value)
@@ -290,8 +297,8 @@ def _learn(
     prior: np.ndarray, bins: np.ndarray, histograms: np.ndarray | None, n_bins: int
 ) -> np.ndarray:
     """One EM step for the intensity histograms (K, B), under a flat Dirichlet prior."""
-    responsibility = prior if histograms is None else prior * histograms.T[bins]
-    responsibility = responsibility / responsibility.sum(1, keepdims=True)
-    counts = [np.bincount(bins, weights=r, minlength=n_bins) for r in responsibility.T]
-    out = np.stack(counts) + PSEUDO_SAMPLES / n_bins
-    return out / out.sum(1, keepdims=True)
+    if histograms is None:
+        histograms = np.ones((prior.shape[1], n_bins))
+    density = np.ascontiguousarray(histograms.T)
+    counts = class_counts(prior, bins, density).T + PSEUDO_SAMPLES / n_bins
+    return np.asarray(counts / counts.sum(1, keepdims=True))

@@ -8,6 +8,8 @@ from numba import njit, prange
 from scipy import ndimage
 from scipy.special import expit
 
+from gmmseg.spatial.blur import blurred, thinned
+
 TISSUES = ("GM", "WM", "CSF")
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
 LABELS = (0, 1, 2, 0, 3, 3, 3)
@@ -51,11 +53,7 @@ class TissueAtlas:
         sum to one again afterwards.
         """
         sigma = sigma_mm / np.sqrt((self.affine[:3, :3] ** 2).sum(0))
-        classes = np.moveaxis(self.maps, -1, 0)
-        maps = np.stack(
-            [ndimage.gaussian_filter(m, sigma, mode="nearest") for m in classes], axis=-1
-        )
-        return replace(self, maps=maps / maps.sum(-1, keepdims=True))
+        return replace(self, maps=blurred(self.maps, sigma))
 
     def without_head(self) -> "TissueAtlas":
         """Return the atlas with everything outside the brain merged into one class.
@@ -175,11 +173,7 @@ def resampled(
     size = np.sqrt((affine[:3, :3] ** 2).sum(0))
     pad = np.ceil(margin_mm / size).astype(int)
     step = np.maximum(1, np.rint(spacing_mm / size)).astype(int)
-    maps = []
-    for field in fields:
-        padded = np.pad(np.asarray(field, np.float32), [(p, p) for p in pad])
-        blurred = ndimage.gaussian_filter(padded, 0.5 * step)
-        maps.append(np.ascontiguousarray(blurred[:: step[0], :: step[1], :: step[2]]))
+    maps = [thinned(field, pad, step) for field in fields]
     out = np.array(affine, dtype=np.float64)
     out[:3, 3] -= affine[:3, :3] @ pad
     out[:3, :3] *= step

