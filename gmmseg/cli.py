@@ -59,6 +59,12 @@ def main() -> None:
     help="Whether the skull has been removed from T1.  [default: look]",
 )
 @click.option(
+    "--contrast",
+    type=click.Choice(["t1", "t2", "pd", "auto"]),
+    help="Weighting of the scan, by which the result is judged; auto tells it by the tissues "
+    "(t1 if not given).",
+)
+@click.option(
     "--labels",
     type=click.Choice(["bids", "fsl", "spm", "freesurfer"]),
     default="bids",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gmmseg import contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.labels import recode
@@ -112,23 +113,11 @@ class Segmentation:
 
 
 def doubts(segmentation: Segmentation) -> tuple[str, ...]:
-    """What speaks against this being the brain of a T1-weighted scan, a sentence each."""
-    found = []
-    means = {name: _class_mean(segmentation, name) for name in ("CSF", "GM", "WM")}
-    means = {name: mean for name, mean in means.items() if name in segmentation.names}
-    ordered = list(means.values()) == sorted(means.values())
-    if not ordered:
-        shown = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-        found.append(
-            f"The mean intensities ({shown}) do not rise from {' over '.join(means)}; "
-            f"the scan may not be T1-weighted, or not of a brain."
-        )
-    spread = max(_class_spread(segmentation, name) for name in ("GM", "WM"))
-    if ordered and {"GM", "WM"} <= means.keys() and means["WM"] - means["GM"] < spread:
-        found.append(
-            f"GM and WM hardly differ (means {means['GM']:.4g} and {means['WM']:.4g}, standard "
-            f"deviation {spread:.3g}); the scan may be of something else, or too noisy."
-        )
+    """What speaks against this being a brain in a scan of its contrast, a sentence each."""
+    means, spreads = class_statistics(segmentation)
+    # Other workflows decide on no contrast: theirs is that of T1.
+    decided = segmentation.decisions.get("contrast", "t1")
+    found = list(contrast.doubts(None if decided is None else str(decided), means, spreads))
     brain = segmentation.volumes_ml()[-1].from_labels
     low, high = PLAUSIBLE_ML
     if not low <= brain <= high:
@@ -137,6 +126,13 @@ def doubts(segmentation: Segmentation) -> tuple[str, ...]:
             f"for a whole one. Check the picture."
         )
     return tuple(found)
+
+
+def class_statistics(segmentation: Segmentation) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
+    names = tuple(name for name in ("CSF", "GM", "WM") if name in segmentation.names)
+    means = {name: _class_mean(segmentation, name) for name in names}
+    return means, {name: _class_spread(segmentation, name) for name in names}
 
 
 def _class_mean(segmentation: Segmentation, name: str) -> float:

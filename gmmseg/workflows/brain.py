@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import atlasfiles
+from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
@@ -58,6 +58,9 @@ class BrainSettings:
         Estimate a bias field; ``auto`` keeps it where grey and white matter share the shading.
     deformation : bool
         Let the atlas deform.
+    contrast : str
+        Of the scan: "t1", "t2", "pd", or "auto" to tell by the fitted class means. What is found
+        does not depend on it, what is doubted does.
     stripped : bool, optional
         The scan shows the brain alone; None recognises it.
     threads : int, optional
@@ -71,12 +74,14 @@ class BrainSettings:
     bias_fwhm: float = 60.0
     bias: str = "auto"
     deformation: bool = True
+    contrast: str = "t1"
     stripped: bool | None = None
     threads: int | None = None
     atlas: tuple[str, ...] = ()
     atlas_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        contrast.check(self.contrast)
         if not 0 <= self.mrf <= 10:
             raise InputError(f"mrf must lie between 0 and 10; got {self.mrf:g}.")
         if self.bias not in ("auto", "on", "off"):
@@ -200,6 +205,7 @@ def segment_brain(
             "variation not shared": round(float(np.sqrt(shade.apart)), 4),
             "deformation": settings.deformation,
             "atlas": list(settings.atlas) or "packaged",
+            "contrast": contrast.decide(settings.contrast, _class_means(fit, atlas)),
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),
             "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
@@ -313,6 +319,14 @@ def _mixture(fit: unified.UnifiedFit, gain: float, offset: float) -> Mixture:
     weights = fit.component_counts + 1e-9
     means, variances = fit.model.means[:, None], fit.model.variances[:, None, None]
     return Mixture(weights / weights.sum(), means * gain + offset, variances * gain**2)
+
+
+def _class_means(fit: unified.UnifiedFit, atlas: TissueAtlas) -> dict[str, float]:
+    """Fitted mean of CSF, GM and WM, those that the atlas has, of their main class."""
+    classes = {name: k for k, name in enumerate(atlas.names) if name in ("CSF", "GM", "WM")}
+    return {
+        name: float(fit.model.means[fit.model.owner == k].mean()) for name, k in classes.items()
+    }
 
 
 class _Stages:

@@ -1,0 +1,103 @@
+"""Which tissue is bright: the order of the class means that a scan's contrast asks for.
+
+The model takes its start from where tissues lie, so that no contrast is built into it. What differs
+is what a plausible result looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gmmseg.checks import InputError
+
+ORDERS = {
+    "t1": "rise from CSF over GM to WM",
+    "t2": "fall from CSF over GM to WM",
+    "pd": "be lowest in WM, with CSF near GM",
+}
+"""How the mean intensities run in each contrast."""
+AUTO = "auto"
+LEAST_STEP = 1.0
+"""Between neighbouring classes, in standard deviations: less, and labels follow the atlas alone."""
+
+
+def check(contrast: str) -> None:
+    """Raise InputError unless ``contrast`` is a name that can be asked for."""
+    if contrast != AUTO and contrast not in ORDERS:
+        names = ", ".join((*ORDERS, AUTO))
+        raise InputError(f"contrast must be one of {names}; got {contrast!r}.")
+
+
+def recognised(means: Mapping[str, float]) -> str | None:
+    """Contrast in which class means run in this order; None where there is none.
+
+    Parameters
+    ----------
+    means : mapping of CSF, GM and WM to float, image units
+
+    Examples
+    --------
+    >>> recognised({"CSF": 40, "GM": 95, "WM": 130})
+    't1'
+    >>> recognised({"CSF": 200, "GM": 110, "WM": 80})
+    't2'
+    >>> recognised({"CSF": 105, "GM": 110, "WM": 80})
+    'pd'
+    >>> recognised({"CSF": 20, "GM": 110, "WM": 80})  # FLAIR
+    """
+    csf, grey, white = (means[name] for name in ("CSF", "GM", "WM"))
+    if csf < grey < white:
+        return "t1"
+    half = 0.5 * (grey - white)
+    if not half > 0:
+        return None
+    if csf > grey + half:
+        return "t2"
+    return "pd" if csf > grey - half else None
+
+
+def decide(asked: str, means: Mapping[str, float]) -> str | None:
+    """Contrast of a scan: what was asked for, or with ``auto`` what its class means show."""
+    return recognised(means) if asked == AUTO else asked
+
+
+def doubts(
+    contrast: str | None, means: Mapping[str, float], spreads: Mapping[str, float]
+) -> tuple[str, ...]:
+    """What in the class means speaks against a scan of this contrast, a sentence each.
+
+    Parameters
+    ----------
+    contrast : str, optional
+        One of :data:`ORDERS`; None where it could not be told.
+    means, spreads : mappings of CSF, GM and WM to mean and standard deviation, image units
+
+    Examples
+    --------
+    >>> spreads = dict.fromkeys(("CSF", "GM", "WM"), 10.0)
+    >>> doubts("t1", {"CSF": 40, "GM": 95, "WM": 130}, spreads)
+    ()
+    >>> doubts("pd", {"CSF": 105, "GM": 108, "WM": 80}, spreads)
+    ('CSF and GM hardly differ (means 105 and 108, standard deviation 10); what is called CSF and what GM follows the atlas more than the scan.',)
+    """  # noqa: E501 (a sentence that is printed on one line)
+    shown = ", ".join(f"{name} {means[name]:.4g}" for name in ("CSF", "GM", "WM"))
+    if contrast is None:
+        return (
+            f"The mean intensities ({shown}) do not run in the order of T1, T2 or PD weighting; "
+            f"the scan may be of another contrast, or not of a brain.",
+        )
+    if recognised(means) != contrast:
+        return (
+            f"The mean intensities ({shown}) do not {ORDERS[contrast]}; the scan may not be "
+            f"{contrast.upper()}-weighted, or not of a brain.",
+        )
+    found = []
+    for one, other in (("GM", "WM"), ("CSF", "GM")):
+        spread = max(spreads[one], spreads[other])
+        if abs(means[one] - means[other]) < LEAST_STEP * spread:
+            found.append(
+                f"{one} and {other} hardly differ (means {means[one]:.4g} and {means[other]:.4g}, "
+                f"standard deviation {spread:.3g}); what is called {one} and what {other} follows "
+                f"the atlas more than the scan."
+            )
+    return tuple(found)

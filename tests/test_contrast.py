@@ -1,0 +1,50 @@
+"""Contrasts are told by the order of class means, and doubts are relative to them."""
+
+import pytest
+
+from gmmseg import contrast
+from gmmseg.checks import InputError
+from gmmseg.workflows.brain import BrainSettings
+
+MEANS = {
+    "t1": {"CSF": 40, "GM": 95, "WM": 130},
+    "t2": {"CSF": 200, "GM": 110, "WM": 80},
+    "pd": {"CSF": 105, "GM": 110, "WM": 80},
+}
+FLAIR = {"CSF": 20, "GM": 110, "WM": 80}
+SMALL = dict.fromkeys(("CSF", "GM", "WM"), 5.0)
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_each_contrast_is_told_by_its_means_and_not_doubted(name):
+    assert contrast.decide("auto", MEANS[name]) == name
+    assert contrast.doubts(name, MEANS[name], SMALL) == ()
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_means_of_another_contrast_are_doubted_where_one_was_named(name):
+    for other in set(MEANS) - {name}:
+        assert contrast.decide(other, MEANS[name]) == other
+        (doubt,) = contrast.doubts(other, MEANS[name], SMALL)
+        assert other.upper() in doubt
+
+
+def test_an_order_that_no_contrast_has_is_said():
+    assert contrast.decide("auto", FLAIR) is None
+    (doubt,) = contrast.doubts(None, FLAIR, SMALL)
+    assert "order" in doubt
+
+
+def test_equal_means_are_no_contrast():
+    assert contrast.recognised({"CSF": 1, "GM": 1, "WM": 1}) is None
+
+
+def test_tissues_that_hardly_differ_are_named():
+    wide = {**SMALL, "GM": 40.0}
+    (doubt,) = contrast.doubts("t1", MEANS["t1"], wide)
+    assert doubt.startswith("GM and WM hardly differ")
+
+
+def test_a_name_that_is_no_contrast_is_refused():
+    with pytest.raises(InputError, match="t1, t2, pd, auto"):
+        BrainSettings(contrast="flair")
