@@ -80,7 +80,9 @@ def _stresses() -> dict[str, Stress]:
         "xyz+30": (17.3, 17.3, 17.3),
     }.items():  # fmt: skip
         out[f"header {name}°"] = Stress(lambda s, c, v=v: perturb.turned_header(s, v))
-        out[f"turned {name}°"] = Stress(lambda s, c, v=v: perturb.turned(s, v), resamples=True)
+        out[f"turned {name}°"] = Stress(lambda s, c, v=v: perturb.turned(s, v, order=0))
+    for name, v in {"x+30": (30, 0, 0), "xyz+30": (17.3, 17.3, 17.3)}.items():
+        out[f"resampled {name}°"] = Stress(lambda s, c, v=v: perturb.turned(s, v), resamples=True)
     out["header 60 mm"] = Stress(lambda s, c: perturb.moved_header(s, (60, -60, 60)))
     out["header 500 mm"] = Stress(lambda s, c: perturb.moved_header(s, (-500, 300, 400)))
     out["no origin"] = Stress(lambda s, c: perturb.without_origin(s))
@@ -106,7 +108,7 @@ def _stresses() -> dict[str, Stress]:
     out["times 1e-3"] = Stress(lambda s, c: perturb.scaled(s, 1e-3))
     out["times 1e5"] = Stress(lambda s, c: perturb.scaled(s, 1e5))
     for kind in perturb.CONTRASTS:
-        out[f"{kind}-like"] = Stress(
+        out["inverted" if kind == "inverted" else f"{kind}-like"] = Stress(
             lambda s, c, k=kind: perturb.recoloured(
                 s, k, c.labels > 0, [c.means[t] for t in TISSUES]
             ),
@@ -171,7 +173,7 @@ def measure(case: Case, stress: Stress, known: list[str]) -> dict[str, object]:
     row["seconds"] = round(time.perf_counter() - began, 1)
     row["dice"] = overlap(result.labels, reference, inside)
     row["said"] = [word for word in said if word not in known]
-    row["decisions"] = {"contrast": result.decisions.get("contrast")}
+    row["decisions"] = {k: result.decisions.get(k) for k in ("contrast", "strong shading")}
     row["verdict"] = verdict(row, stress.bound)
     return row
 

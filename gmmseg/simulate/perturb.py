@@ -15,8 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from gmmseg.simulate.fields import add_rician_noise
 
-CONTRASTS = {"t2": (2.0, 1.1, 0.8, 0.6), "pd": (0.95, 1.0, 0.8, 0.6)}
-"""CSF, GM, WM and the rest of the head in other contrasts, in units of white matter in T1."""
+CONTRASTS = {"inverted": (0.6,), "t2": (2.0, 1.1, 0.8, 0.6), "pd": (0.95, 1.0, 0.8, 0.6)}
+"""CSF, GM, WM and the rest of the head in other contrasts, in units of white matter in T1; in the
+first, tissues change places and keep their distances."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +75,15 @@ def turned_header(scan: Scan, rotation: ArrayLike) -> Scan:
     return Scan(scan.data, _turn(scan, rotation) @ scan.affine, scan.to_source)
 
 
-def turned(scan: Scan, rotation: ArrayLike) -> Scan:
-    """The head turned in the scanner about the middle; the grid stays, cubic interpolation.
+def turned(scan: Scan, rotation: ArrayLike, *, order: int = 3) -> Scan:
+    """The head turned in the scanner about the middle; the grid stays.
 
-    ``rotation`` is a rotation vector (3,), degrees. What leaves the field of view is lost.
+    ``rotation`` is a rotation vector (3,), degrees; ``order`` is that of the interpolating spline,
+    0 for nearest neighbour. What leaves the field of view is lost.
     """
     back = np.linalg.inv(scan.affine) @ np.linalg.inv(_turn(scan, rotation)) @ scan.affine
     data = ndimage.affine_transform(
-        scan.data, back[:3, :3], back[:3, 3], order=3, mode="grid-constant"
+        scan.data, back[:3, :3], back[:3, 3], order=order, mode="grid-constant"
     )
     return Scan(np.maximum(data, 0), scan.affine, scan.to_source @ back)
 
@@ -205,9 +207,13 @@ def recoloured(scan: Scan, contrast: str, brain: np.ndarray, means: ArrayLike) -
     """
     csf, grey, white = np.asarray(means, float)
     *levels, rest = (white * level for level in CONTRASTS[contrast])
-    beyond = levels[2] + (levels[2] - levels[1]) / 2
-    into = [csf, grey, white, white + (white - grey) / 2]
-    inner = np.interp(scan.data, into, [*levels, beyond])
+    if contrast == "inverted":  # a mirror, which keeps noise and mixed voxels as they are
+        inner = np.maximum(csf + white - scan.data, 0)
+    else:
+        # Half a step further at either end, or noise would pile up at the outer levels.
+        into = [1.5 * csf - 0.5 * grey, csf, grey, white, 1.5 * white - 0.5 * grey]
+        ends = 1.5 * levels[0] - 0.5 * levels[1], 1.5 * levels[2] - 0.5 * levels[1]
+        inner = np.interp(scan.data, into, [ends[0], *levels, ends[1]])
     share = ndimage.gaussian_filter(brain.astype(np.float32), 0.5)
     data = share * inner + (1 - share) * (rest / white) * scan.data
     return Scan(data.astype(np.float32), scan.affine, scan.to_source)

@@ -14,7 +14,7 @@ from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
 from gmmseg.segmentation import Segmentation
-from gmmseg.spatial import labelling, mrf, unified
+from gmmseg.spatial import labelling, mrf, trend, unified
 from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.carry import TemplateMap
@@ -135,6 +135,11 @@ def segment_brain(
     stages.enter("aligning the atlas")
     atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
     lattice, affine = _aligned(head, atlas)
+    shading = None
+    if settings.bias != "off":
+        shading = trend.strong_shading(lattice, atlas, head.data.shape)
+    if shading is not None:  # it may have led the alignment astray
+        lattice, affine = _aligned(replace(head, data=head.data * np.exp(-shading)), atlas)
     if head.mask is not None:
         atlas = atlas.without_head()
 
@@ -158,6 +163,8 @@ def segment_brain(
     stages.enter("labelling")
     shape = head.data.shape
     correction = labelling.log_correction(fit, lattice, shape)
+    if shading is not None:
+        correction -= shading
     corrected = np.exp(correction) * head.data
     if head.mask is None:
         box = labelling.brain_box(fit, lattice, atlas, shape)
@@ -205,6 +212,7 @@ def segment_brain(
             "variation not shared": round(float(np.sqrt(shade.apart)), 4),
             "deformation": settings.deformation,
             "atlas": list(settings.atlas) or "packaged",
+            "strong shading": shading is not None,
             "contrast": contrast.decide(settings.contrast, _class_means(fit, atlas)),
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),

@@ -1,0 +1,66 @@
+"""What may befall a scan leaves its labels where they were, or is said.
+
+A few rows of ``benchmarks/stress.py`` on the sample scan; the whole table runs on real heads.
+"""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import gmmseg
+from gmmseg.metrics import dice_per_label
+from gmmseg.segmentation import class_statistics, doubts
+from gmmseg.simulate import perturb
+from gmmseg.workflows.brain import BrainSettings
+
+BOUND = 0.95  # Dice of each tissue with the untouched run, as asked of real heads
+
+
+@pytest.fixture(scope="module")
+def scan(sample_t1):
+    image = nib.as_closest_canonical(nib.load(sample_t1))
+    return perturb.Scan.of(np.asarray(image.dataobj), image.affine)
+
+
+def overlap(changed, untouched, **settings):
+    """Dice of each tissue with the untouched labels where both see; and the new result."""
+    image = nib.Nifti1Image(changed.data, changed.affine)
+    found = gmmseg.segment_brain(image, settings=BrainSettings(**settings))
+    reference, inside = changed.fetch(untouched.labels)
+    labels = np.where(inside, found.labels, 0)
+    return dice_per_label(labels, np.where(inside, reference, 0)), found
+
+
+CHANGES = {
+    "turned by 30 degrees": lambda s: perturb.turned(s, (17.3, 17.3, 17.3), order=0),
+    "shifted half out of the field of view": lambda s: perturb.shifted(s, 2, 60.0),
+    "cut at the bottom": lambda s: perturb.cropped(s, 2, 30.0, 0.0),
+    "without an origin": perturb.without_origin,
+    "four times as bright in front": lambda s: perturb.shaded(s, 1, 0.5, 2.0),
+    "in another unit": lambda s: perturb.scaled(s, 1e5),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_tissues_stay_where_they_were_when_the_scan_is(name, scan, sample_result):
+    dice, found = overlap(CHANGES[name](scan), sample_result)
+    assert min(dice.values()) >= BOUND, dice
+    assert found.decisions["strong shading"] is (name == "four times as bright in front")
+
+
+def test_inverted_contrast_gives_the_same_tissues_and_is_told(scan, sample_result):
+    means, _ = class_statistics(sample_result)
+    levels = [means[name] for name in ("CSF", "GM", "WM")]
+    changed = perturb.recoloured(scan, "inverted", sample_result.mask, levels)
+    dice, found = overlap(changed, sample_result, contrast="auto")
+    assert min(dice.values()) >= BOUND, dice
+    assert found.decisions["contrast"] == "t2"
+    assert doubts(found) == ()
+
+
+def test_noise_that_hides_the_tissues_is_doubted(scan, sample_result):
+    """25 per cent of white matter: GM and WM lie one standard deviation of it apart."""
+    changed = perturb.noisy(scan, 0.25 * 130, np.random.default_rng(3))
+    dice, found = overlap(changed, sample_result)
+    assert min(dice.values()) < BOUND  # there is something to doubt
+    assert any("hardly differ" in doubt for doubt in doubts(found))
