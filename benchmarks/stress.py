@@ -5,8 +5,9 @@
     python benchmarks/stress.py --report                       # the table of what is there
 
 The scans are found through $GMMSEG_BENCH (folders heads/ and synthseg_sim/). A result is the Dice
-overlap of CSF, GM and WM with the labels of the untouched scan, fetched by nearest neighbour, inside
-the field of view that both share. Where the change resamples the scan, `ceiling` is the Dice of the
+overlap of CSF, GM and WM with the labels of the untouched scan, fetched by nearest neighbour,
+inside the field of view that both share. Where the change resamples the scan, `ceiling` is the
+Dice of the
 untouched labels put through the same interpolation: no segmenter of the new scan can do better.
 
     ok        within the bound (.95; .90 for 5 mm slices and 12 % noise)

@@ -45,6 +45,13 @@ def test_tissues_that_hardly_differ_are_named():
     assert doubt.startswith("GM and WM hardly differ")
 
 
+def test_noise_is_named_where_one_voxel_in_eight_is_mistaken():
+    """GM and WM lie 35 apart: 15 leaves 2.3 standard deviations, 16 leaves 2.2."""
+    assert contrast.doubts("t1", MEANS["t1"], dict.fromkeys(SMALL, 15.0)) == ()
+    (doubt,) = contrast.doubts("t1", MEANS["t1"], dict.fromkeys(SMALL, 16.0))
+    assert doubt.startswith("Noise is strong: GM and WM")
+
+
 def test_a_name_that_is_no_contrast_is_refused():
     with pytest.raises(InputError, match="t1, t2, pd, auto"):
         BrainSettings(contrast="flair")
