@@ -298,7 +298,8 @@ def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, Intens
         bone = model.owner == atlas.names.index("bone")
         air = means[model.owner == atlas.names.index("air")].min()
         tissue = inside | np.isin(model.owner, [k for k, n in enumerate(atlas.names) if n == FLUID])
-        means[bone] = 0.5 * (air + means[tissue].min())
+        # What lies where air may be is mostly scalp: no reason to lift bone above its own start.
+        means[bone] = np.minimum(means[bone], 0.5 * (air + means[tissue].min()))
         samples[bone] = BONE_SHARE * n_brain
     return model, IntensityPrior(
         means=means,
