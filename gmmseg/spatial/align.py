@@ -15,6 +15,7 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.affine_pass import class_counts, evidence_under, score_under
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import head_foreground
+from gmmseg.spatial.trend import head_trend
 
 N_BINS = 64
 MIN_SAMPLES, MAX_SAMPLES = 200, 25000
@@ -111,9 +112,10 @@ def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> Affi
     if np.count_nonzero(head) < MIN_SAMPLES:
         raise InputError("No head stands out from the background of the image.")
     index = np.argwhere(head)
-    bins = _binned(filled[head], N_BINS)
+    places = index @ affine[:3, :3].T + affine[:3, 3]
+    bins = _binned(filled[head] * np.exp(-head_trend(filled[head], places)), N_BINS)
     keep = slice(None, None, max(1, len(index) // MAX_SAMPLES))
-    points = index[keep] @ affine[:3, :3].T + affine[:3, 3]
+    points = places[keep]
     return fit_affine(points, bins[keep], atlas, starting_points(points))
 
 

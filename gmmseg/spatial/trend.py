@@ -50,6 +50,38 @@ def log_trend(lattice: Lattice, atlas: TissueAtlas) -> np.ndarray:
     x, y, w = np.concatenate(design), np.concatenate(rows), np.concatenate(weights)
     if len(y) < MIN_SAMPLES:
         return np.zeros(3)
+    found = _cauchy_line(x, y, w)
+    low, high = np.quantile(index[brain] @ found[:3], [0.02, 0.98])
+    return found[:3] if high - low > LEAST else np.zeros(3)
+
+
+def head_trend(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Log-linear trend of a head before anything of it is known, for the alignment.
+
+    Parameters
+    ----------
+    values : (N,) ndarray, intensities in the head
+    points : (N, 3) ndarray, mm
+
+    Returns
+    -------
+    (N,) float64 ndarray, nats; zero where the head's ends differ by less than ``exp(LEAST)``
+    """
+    floor = 0.1 * np.quantile(values, 0.98)  # bone and cavities say little of the shading
+    take = np.flatnonzero(values > floor)
+    take = take[:: max(1, len(take) // 20000)]
+    place = points - points.mean(0)
+    x = np.hstack([place[take], np.ones((len(take), 1))])
+    slope = _cauchy_line(x, np.log(values[take]), np.ones(len(take)))[:3]
+    trend = place @ slope
+    low, high = np.quantile(trend, [0.02, 0.98])
+    return trend if high - low > LEAST else np.zeros(len(values))
+
+
+def _cauchy_line(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Coefficients (P,) of a weighted regression of ``y`` (N,) on ``x`` (N, P), little moved by
+    what lies far off.
+    """
     robust = np.ones(len(y))
     for _ in range(N_ROUNDS):
         weighted = x * (w * robust)[:, None]
@@ -57,8 +89,7 @@ def log_trend(lattice: Lattice, atlas: TissueAtlas) -> np.ndarray:
         residual = y - x @ found
         scale = 1.4826 * np.median(np.abs(residual)) + 1e-12
         robust = 1 / (1 + (residual / (2 * scale)) ** 2)
-    low, high = np.quantile(index[brain] @ found[:3], [0.02, 0.98])
-    return found[:3] if high - low > LEAST else np.zeros(3)
+    return np.asarray(found)
 
 
 def strong_shading(
