@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -234,7 +235,7 @@ def report(kept: Path, names: list[str]) -> None:
         for part, how in (("dice", np.mean), ("dice", np.min), ("ceiling", np.mean)):
             found = [r[part] for r in here if part in r]
             text = "/".join(f"{how([f[t] for f in found]):.3f}" for t in TISSUES) if found else ""
-            cells.append(text.replace("0.", "."))
+            cells.append(re.sub(r"\b0\.", ".", text))
         counts: dict[str, int] = {}
         for r in here:
             counts[r["verdict"]] = counts.get(r["verdict"], 0) + 1
