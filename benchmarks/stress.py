@@ -130,10 +130,10 @@ def scans() -> dict[str, Path]:
 
 
 def run(data: np.ndarray, affine: np.ndarray, settings: BrainSettings):
-    """Labels and everything the program says about them."""
+    """Labels and what the program doubts of them; remarks on the scan alone do not count."""
     scan = volume.read(nib.Nifti1Image(data, affine))
     result = segment_brain(scan, None, settings)
-    said = (*volume.remarks(scan), *result.warnings, *segmentation.doubts(result))
+    said = (*result.warnings, *segmentation.doubts(result))
     return result, list(dict.fromkeys(said))
 
 

@@ -7,6 +7,7 @@ is what a plausible result looks like.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from gmmseg.checks import InputError
 
@@ -35,7 +36,7 @@ def recognised(means: Mapping[str, float]) -> str | None:
 
     Parameters
     ----------
-    means : mapping of CSF, GM and WM to float, image units
+    means : mapping of CSF, GM and WM to float, image units; None if one is missing
 
     Examples
     --------
@@ -47,6 +48,8 @@ def recognised(means: Mapping[str, float]) -> str | None:
     'pd'
     >>> recognised({"CSF": 20, "GM": 110, "WM": 80})  # FLAIR
     """
+    if len(means) < 3:
+        return None
     csf, grey, white = (means[name] for name in ("CSF", "GM", "WM"))
     if csf < grey < white:
         return "t1"
@@ -73,6 +76,7 @@ def doubts(
     contrast : str, optional
         One of :data:`ORDERS`; None where it could not be told.
     means, spreads : mappings of CSF, GM and WM to mean and standard deviation, image units
+        With a class missing, as in an atlas of one's own, only the order in T1 can be doubted.
 
     Examples
     --------
@@ -82,12 +86,20 @@ def doubts(
     >>> doubts("pd", {"CSF": 105, "GM": 108, "WM": 80}, spreads)
     ('CSF and GM hardly differ (means 105 and 108, standard deviation 10); what is called CSF and what GM follows the atlas more than the scan.',)
     """  # noqa: E501 (a sentence that is printed on one line)
-    shown = ", ".join(f"{name} {means[name]:.4g}" for name in ("CSF", "GM", "WM"))
+    known = [name for name in ("CSF", "GM", "WM") if name in means]
+    shown = ", ".join(f"{name} {means[name]:.4g}" for name in known)
+    if len(known) < 3 and contrast != "t1":
+        return ()
     if contrast is None:
         order, name = "run in the order of T1, T2 or PD weighting", "T1, T2 or PD"
     else:
         order, name = ORDERS[contrast], contrast.upper()
-    if contrast is None or recognised(means) != contrast:
+    if len(known) < 3:
+        order = f"rise from {' over '.join(known)}"
+        agrees = all(means[a] < means[b] for a, b in pairwise(known))
+    else:
+        agrees = contrast is not None and recognised(means) == contrast
+    if not agrees:
         doubt = (
             f"The mean intensities ({shown}) do not {order}; the scan may not be "
             f"{name}-weighted, or not of a brain."
@@ -95,6 +107,8 @@ def doubts(
         return (doubt,)
     found = []
     for one, other, safe in (("GM", "WM", SAFE_STEP), ("CSF", "GM", LEAST_STEP)):
+        if not {one, other} <= means.keys():
+            continue
         spread = max(spreads[one], spreads[other])
         step = abs(means[one] - means[other])
         if step < LEAST_STEP * spread:

@@ -130,7 +130,7 @@ def doubts(segmentation: Segmentation) -> tuple[str, ...]:
 
 def class_statistics(segmentation: Segmentation) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
-    names = tuple(name for name in ("CSF", "GM", "WM") if name in segmentation.names)
+    names = [str(name) for name in ("CSF", "GM", "WM") if name in segmentation.names]
     means = {name: _class_mean(segmentation, name) for name in names}
     return means, {name: _class_spread(segmentation, name) for name in names}
 

@@ -52,6 +52,13 @@ def test_noise_is_named_where_one_voxel_in_eight_is_mistaken():
     assert doubt.startswith("Noise is strong: GM and WM")
 
 
+def test_with_a_class_missing_the_rest_is_judged():
+    assert contrast.doubts("t1", {"GM": 95, "WM": 130}, SMALL) == ()
+    (doubt,) = contrast.doubts("t1", {"GM": 130, "WM": 95}, SMALL)
+    assert "rise from GM over WM" in doubt
+    assert contrast.decide("auto", {"GM": 95, "WM": 130}) is None
+
+
 def test_a_name_that_is_no_contrast_is_refused():
     with pytest.raises(InputError, match="t1, t2, pd, auto"):
         BrainSettings(contrast="flair")
