@@ -59,8 +59,7 @@ class BrainSettings:
     deformation : bool
         Let the atlas deform.
     contrast : str
-        Of the scan: "t1", "t2", "pd", or "auto" to tell by the fitted class means. What is found
-        does not depend on it, what is doubted does.
+        "t1", "t2", "pd", or "auto" to tell by the class means; only doubts depend on it.
     stripped : bool, optional
         The scan shows the brain alone; None recognises it.
     threads : int, optional
@@ -135,9 +134,8 @@ def segment_brain(
     stages.enter("aligning the atlas")
     atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
     lattice, affine = _aligned(head, atlas)
-    shading = None
-    if settings.bias != "off":
-        shading = trend.strong_shading(lattice, atlas, head.data.shape)
+    shape, off = head.data.shape, settings.bias == "off"
+    shading = None if off else trend.strong_shading(lattice, atlas, shape)
     if shading is not None:  # it may have led the alignment astray
         lattice, affine = _aligned(replace(head, data=head.data * np.exp(-shading)), atlas)
     if head.mask is not None:
@@ -161,7 +159,6 @@ def segment_brain(
         fit = unified.fit_unified(lattice, atlas, fit.model, prior, options, fit.displacement)
 
     stages.enter("labelling")
-    shape = head.data.shape
     correction = labelling.log_correction(fit, lattice, shape)
     if shading is not None:
         correction -= shading
@@ -193,6 +190,8 @@ def segment_brain(
     gain = float(np.exp(-shift))
     corrected *= np.float32(gain)
     corrected += np.float32(head.offset)
+    components = tuple(atlas.names[k] for k in fit.model.owner)
+    means = contrast.class_means(components, fit.model.means)
     return Segmentation(
         labels=volumes.from_canonical(labels, scan),
         posteriors=volumes.from_canonical(posteriors, scan),
@@ -200,7 +199,7 @@ def segment_brain(
         corrected=volumes.from_canonical(corrected, scan),
         bias=volumes.from_canonical(np.exp(np.float32(shift) - correction), scan),
         mixture=_mixture(fit, gain, head.offset),
-        component_names=tuple(atlas.names[k] for k in fit.model.owner),
+        component_names=components,
         objective=fit.objective,
         potts_objective=bound,
         stages=stages.finish(),
@@ -213,7 +212,7 @@ def segment_brain(
             "deformation": settings.deformation,
             "atlas": list(settings.atlas) or "packaged",
             "strong shading": shading is not None,
-            "contrast": contrast.decide(settings.contrast, _class_means(fit, atlas)),
+            "contrast": contrast.decide(settings.contrast, means),
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),
             "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
@@ -328,14 +327,6 @@ def _mixture(fit: unified.UnifiedFit, gain: float, offset: float) -> Mixture:
     weights = fit.component_counts + 1e-9
     means, variances = fit.model.means[:, None], fit.model.variances[:, None, None]
     return Mixture(weights / weights.sum(), means * gain + offset, variances * gain**2)
-
-
-def _class_means(fit: unified.UnifiedFit, atlas: TissueAtlas) -> dict[str, float]:
-    """Fitted mean of CSF, GM and WM, those that the atlas has, of their main class."""
-    classes = {name: k for k, name in enumerate(atlas.names) if name in ("CSF", "GM", "WM")}
-    return {
-        name: float(fit.model.means[fit.model.owner == k].mean()) for name, k in classes.items()
-    }
 
 
 class _Stages:
