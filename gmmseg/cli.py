@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
 
 
+UNTRUSTED = 3  # exit code of `--strict`: results are there, and not to be trusted
+
+
 class InputFailure(click.ClickException):
     """An InputError as the user sees it: one sentence and exit code 2."""
 
@@ -130,6 +133,16 @@ def main() -> None:
     help="Also print what was decided and how long each stage took.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that exist already.")
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also write how undecided each voxel is (_desc-uncertainty_probseg), in nats.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with code 3 if the result does not look like a brain; it is written all the same.",
+)
 def brain(
     t1: Path,
     out: Path,
@@ -140,6 +153,8 @@ def brain(
     verbose: bool,
     overwrite: bool,
     regions: bool,
+    uncertainty: bool,
+    strict: bool,
     **settings: Any,
 ) -> None:
     """Label grey matter, white matter and CSF in T1, a T1-weighted scan of a head.
@@ -167,7 +182,7 @@ def brain(
     try:
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
 
-        job = Job(t1, out, mask, labels, given, volume, overwrite, regions)
+        job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty)
         with _progress(show=not quiet) as progress:
             done = run_job(job, progress=progress)
     except InputError as error:
@@ -184,6 +199,9 @@ def brain(
     if not quiet:
         for path in done.written:
             click.echo(path)
+    if strict and done.failed:
+        click.echo(f"Error: The self-check failed: {', '.join(done.failed)}.", err=True)
+        sys.exit(UNTRUSTED)
 
 
 @contextmanager
