@@ -33,7 +33,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from gmmseg import segmentation, volume
+from gmmseg import selfcheck, volume
 from gmmseg.checks import InputError
 from gmmseg.metrics import dice_per_label
 from gmmseg.simulate import perturb
@@ -133,7 +133,7 @@ def run(data: np.ndarray, affine: np.ndarray, settings: BrainSettings):
     """Labels and what the program doubts of them; remarks on the scan alone do not count."""
     scan = volume.read(nib.Nifti1Image(data, affine))
     result = segment_brain(scan, None, settings)
-    said = (*result.warnings, *segmentation.doubts(result))
+    said = (*result.warnings, *selfcheck.doubts(result))
     return result, list(dict.fromkeys(said))
 
 

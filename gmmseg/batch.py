@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gmmseg import atlasfiles, derivatives, labels, segmentation, staging, volume
+from gmmseg import atlasfiles, derivatives, labels, selfcheck, staging, volume
 from gmmseg.checks import InputError
 from gmmseg.derivatives import Outputs
 
@@ -35,11 +35,17 @@ class Job:
     volume: int | None = None  # of a 4-D image, from 0
     overwrite: bool = False
     regions: bool = False  # also write cortex, deep grey matter, brainstem and cerebellum
+    uncertainty: bool = False  # write the map of the entropy, too
 
     @property
     def atlas(self) -> tuple[str, ...]:
         """Words of ``--atlas``."""
         return tuple(self.settings.get("atlas", ()))
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Images beside those that are always written; see :meth:`Outputs.all`."""
+        return (derivatives.UNCERTAINTY,) if self.uncertainty else ()
 
     def command(self) -> list[str]:
         """Words of the command that does this job."""
@@ -51,6 +57,7 @@ class Job:
         words += ["--regions"] if self.regions else []
         for name, value in self.settings.items():
             words += _option(name, value)
+        words += ["--uncertainty"] if self.uncertainty else []
         return [*words, *(["--overwrite"] if self.overwrite else [])]
 
 
@@ -60,6 +67,12 @@ class Done:
 
     segmentation: Segmentation
     written: tuple[Path, ...]
+    checks: tuple[selfcheck.Check, ...] = ()
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(c.name for c in self.checks if not c.passed)
 
 
 def run_job(
@@ -99,7 +112,7 @@ def run_job(
         )
     labels.codes(names, job.labels)
     outputs = Outputs.of(job.scan, job.out)
-    targets = outputs.all(names, regions=job.regions)
+    targets = outputs.all(names, regions=job.regions, extra=job.extra)
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
     staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     scan = volume.read(job.scan, volume=job.volume)
@@ -116,17 +129,33 @@ def run_job(
         settings = BrainSettings(**job.settings)
         _use_threads(settings.threads)
         result = segment_brain(scan, mask, settings, progress=tell)
-        warnings = (*volume.remarks(scan), *result.warnings, *segmentation.doubts(result))
+        checks = selfcheck.check(result)
+        warnings = (
+            *volume.remarks(scan),
+            *result.warnings,
+            *(c.message for c in checks if not c.passed),
+        )
         result = replace(result, warnings=tuple(dict.fromkeys(warnings)))
         parts = regions.brain_regions(result) if job.regions else None
         tell("drawing", 1.0)
         notes = provenance.record(
-            result, scan=job.scan, mask=job.mask, labels=job.labels, command=job.command()
+            result,
+            scan=job.scan,
+            mask=job.mask,
+            labels=job.labels,
+            command=job.command(),
+            checks=checks,
         )
         with staging.writing(job.out), ThreadPoolExecutor(1) as pool:
             # Compression lets go of the interpreter lock: the picture is drawn meanwhile.
             files = pool.submit(
-                derivatives.write, result, outputs, stage, scheme=job.labels, provenance=notes
+                derivatives.write,
+                result,
+                outputs,
+                stage,
+                scheme=job.labels,
+                provenance=notes,
+                extra=job.extra,
             )
             report.save(
                 report.draw(result, title=outputs.stem), stage / outputs.path("qc.png").name
@@ -140,7 +169,7 @@ def run_job(
             if watch is not None:
                 notes["profile"] = provenance.plain([s._asdict() for s in watch.finish()])
                 derivatives.write_record(stage / outputs.record.name, notes)
-    return Done(result, targets)
+    return Done(result, targets, checks)
 
 
 def _nobody(*_: object) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
 
 
+UNTRUSTED = 3  # exit code of `--strict`: results are there, and not to be trusted
+
+
 class InputFailure(click.ClickException):
     """An InputError as the user sees it: one sentence and exit code 2."""
 
@@ -141,6 +144,16 @@ def main() -> None:
     help="Print the seconds and the memory of each stage, and keep them in the record.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that exist already.")
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also write how undecided each voxel is (_desc-uncertainty_probseg), in nats.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with code 3 if the result does not look like a brain; it is written all the same.",
+)
 def brain(
     t1: Path,
     out: Path,
@@ -152,6 +165,8 @@ def brain(
     profile: bool,
     overwrite: bool,
     regions: bool,
+    uncertainty: bool,
+    strict: bool,
     **settings: Any,
 ) -> None:
     """Label grey matter, white matter and CSF in T1, a T1-weighted scan of a head.
@@ -184,7 +199,7 @@ def brain(
             watch("importing", 0.0)
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
 
-        job = Job(t1, out, mask, labels, given, volume, overwrite, regions)
+        job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty)
         with _progress(show=not quiet) as progress:
             if watch is not None:
                 watch.then = progress
@@ -205,6 +220,9 @@ def brain(
     if not quiet:
         for path in done.written:
             click.echo(path)
+    if strict and done.failed:
+        click.echo(f"Error: The self-check failed: {', '.join(done.failed)}.", err=True)
+        sys.exit(UNTRUSTED)
 
 
 @contextmanager

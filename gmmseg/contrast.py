@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,9 +99,34 @@ def doubts(
     >>> doubts("pd", {"CSF": 105, "GM": 108, "WM": 80}, spreads)
     ('CSF and GM hardly differ (means 105 and 108, standard deviation 10); what is called CSF and what GM follows the atlas more than the scan.',)
     """  # noqa: E501 (a sentence that is printed on one line)
+    return tuple(one.message for one in steps(contrast, means, spreads) if not one.passed)
+
+
+class Step(NamedTuple):
+    """What class means show, and what they should at least."""
+
+    name: str
+    measured: float
+    least: float
+    unit: str
+    message: str  # of a figure that is too small
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure is large enough."""
+        return self.measured >= self.least
+
+
+def steps(
+    contrast: str | None, means: Mapping[str, float], spreads: Mapping[str, float]
+) -> tuple[Step, ...]:
+    """The order of the class means, and if that is right the steps between them.
+
+    Parameters are those of :func:`doubts`.
+    """
     known = [name for name in ("CSF", "GM", "WM") if name in means]
     shown = ", ".join(f"{name} {means[name]:.4g}" for name in known)
-    if len(known) < 3 and contrast != "t1":
+    if len(known) < 2 or (len(known) < 3 and contrast != "t1"):
         return ()
     if contrast is None:
         order, name = "run in the order of T1, T2 or PD weighting", "T1, T2 or PD"
@@ -111,28 +137,29 @@ def doubts(
         agrees = all(means[a] < means[b] for a, b in pairwise(known))
     else:
         agrees = contrast is not None and recognised(means) == contrast
-    if not agrees:
-        doubt = (
-            f"The mean intensities ({shown}) do not {order}; the scan may not be "
-            f"{name}-weighted, or not of a brain."
-        )
-        return (doubt,)
-    found = []
+    doubt = (
+        f"The mean intensities ({shown}) do not {order}; the scan may not be "
+        f"{name}-weighted, or not of a brain."
+    )
+    found = [Step("order of class means", float(agrees), 1.0, "1 if as it should be", doubt)]
     for one, other, safe in (("GM", "WM", SAFE_STEP), ("CSF", "GM", LEAST_STEP)):
-        if not {one, other} <= means.keys():
+        if not (agrees and {one, other} <= means.keys()):
             continue
         spread = max(spreads[one], spreads[other])
-        step = abs(means[one] - means[other])
-        if step < LEAST_STEP * spread:
-            found.append(
+        step = abs(means[one] - means[other]) / spread if spread > 0 else np.inf
+        if step < LEAST_STEP:
+            doubt = (
                 f"{one} and {other} hardly differ (means {means[one]:.4g} and {means[other]:.4g}, "
                 f"standard deviation {spread:.3g}); what is called {one} and what {other} follows "
                 f"the atlas more than the scan."
             )
-        elif step < safe * spread:
-            found.append(
-                f"Noise is strong: {one} and {other} lie {step / spread:.2g} standard deviations "
+        else:
+            doubt = (
+                f"Noise is strong: {one} and {other} lie {step:.2g} standard deviations "
                 f"apart ({safe:g} or more are wanted), and many voxels will be taken for the "
                 f"other."
             )
+        found.append(
+            Step(f"contrast of {one} and {other}", float(step), safe, "standard deviations", doubt)
+        )
     return tuple(found)

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import gmmseg
 from gmmseg import volume as volumes
 from gmmseg.labels import BIDS_MORE, NAMES, SCHEMES, codes, colours
@@ -32,6 +34,7 @@ REGION_FILES = (
     "seg-regions_desc-volumes.tsv",
 )
 BIDS_VERSION = "1.10.0"
+UNCERTAINTY = "desc-uncertainty_probseg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,15 @@ class Outputs:
         """The record of the run."""
         return self.path("desc-provenance.json")
 
-    def all(self, names: Sequence[str], *, regions: bool = False) -> tuple[Path, ...]:
-        """Every file of a scan with classes ``names``, in the order they are listed to the user."""
+    def all(
+        self, names: Sequence[str], *, regions: bool = False, extra: Sequence[str] = ()
+    ) -> tuple[Path, ...]:
+        """Every file of a scan with classes ``names``, in the order they are listed to the user.
+
+        ``extra`` are endings, without extension, of images that were asked for.
+        """
         images = ["dseg", *(f"label-{name}_probseg" for name in names), "desc-brain_mask"]
+        images += extra
         endings = [
             *("dseg.nii.gz", "dseg.tsv", "dseg.json"),
             *(f"{image}.{kind}" for image in images[1:] for kind in ("nii.gz", "json")),
@@ -94,6 +103,7 @@ def write(
     *,
     scheme: str = "bids",
     provenance: Mapping[str, Any],
+    extra: Sequence[str] = (),
 ) -> None:
     """Write everything but the picture to ``folder``, under the names of ``outputs``.
 
@@ -108,18 +118,24 @@ def write(
         Codes of the label image.
     provenance : mapping
         What ``_desc-provenance.json`` is to hold.
+    extra : sequence of str
+        Endings of further images: ``UNCERTAINTY``.
     """
     here = Outputs(folder, outputs.stem, outputs.suffix, outputs.is_bids)
     scan = segmentation.volume.path
     common: dict[str, Any] = {}
     if scan is not None:
         common = {"Sources": [scan.name], "SpatialReference": scan.name}
-    _write_images(segmentation, here, scheme)
+    _write_images(segmentation, here, scheme, extra)
     _write_text(here.path("dseg.tsv"), _tsv(label_table(segmentation.names, scheme)))
     _write_json(here.path("dseg.json"), {**common, "Manual": False})
     for name in segmentation.names:
         _write_json(here.path(f"label-{name}_probseg.json"), {**common, "Manual": False})
     _write_json(here.path("desc-brain_mask.json"), {**common, "Type": "Brain"})
+    if UNCERTAINTY in extra:
+        _write_json(
+            here.path(f"{UNCERTAINTY}.json"), {**common, **_about_uncertainty(segmentation)}
+        )
     stripped = bool(segmentation.decisions.get("stripped", False))
     _write_json(here.path(f"{here.corrected}.json"), {**common, "SkullStripped": stripped})
     _write_text(here.path("desc-volumes.tsv"), _tsv(volume_table(segmentation)))
@@ -167,15 +183,22 @@ def label_table(names: Sequence[str], scheme: str) -> list[dict[str, object]]:
 
 
 def volume_table(segmentation: Segmentation) -> list[dict[str, object]]:
-    """Rows of ``_desc-volumes.tsv``: mL of each class and of the brain."""
+    """Rows of ``_desc-volumes.tsv``: mL of each class and of the brain, and a 90 % interval."""
     return [
         {
             "name": row.name,
             "volume_from_labels_ml": f"{row.from_labels:.3f}",
             "volume_from_probabilities_ml": f"{row.from_probabilities:.3f}",
+            "volume_low_ml": _number(row.low),
+            "volume_high_ml": _number(row.high),
         }
         for row in segmentation.volumes_ml()
     ]
+
+
+def _number(value: float) -> str:
+    """Three digits after the point; what is not known is n/a in BIDS tables."""
+    return f"{value:.3f}" if np.isfinite(value) else "n/a"
 
 
 def dataset_description() -> dict[str, Any]:
@@ -198,7 +221,21 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     _write_json(path, content)
 
 
-def _write_images(segmentation: Segmentation, here: Outputs, scheme: str) -> None:
+def _about_uncertainty(segmentation: Segmentation) -> dict[str, Any]:
+    """Sidecar of the map of the entropy."""
+    classes = [*segmentation.names, *(["outside"] if segmentation.uncertainty is not None else [])]
+    return {
+        "Manual": False,
+        "Description": "Entropy of the posterior over the classes, in the brain; 0 outside of it",
+        "Units": "nat",
+        "Classes": classes,
+        "Maximum": float(np.log(len(classes))),
+    }
+
+
+def _write_images(
+    segmentation: Segmentation, here: Outputs, scheme: str, extra: Sequence[str]
+) -> None:
     images: dict[str, Callable[[], nib.Nifti1Image]] = {
         here.corrected: segmentation.corrected_image,  # the slowest to compress goes first
         **{
@@ -208,6 +245,8 @@ def _write_images(segmentation: Segmentation, here: Outputs, scheme: str) -> Non
         "dseg": partial(segmentation.label_image, scheme),
         "desc-brain_mask": segmentation.mask_image,
     }
+    if UNCERTAINTY in extra:
+        images[UNCERTAINTY] = segmentation.uncertainty_image
 
     def store(ending: str) -> None:
         volumes.save(images[ending](), here.path(f"{ending}.nii.gz"))

@@ -20,6 +20,7 @@ from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
     from gmmseg.segmentation import Segmentation
+    from gmmseg.selfcheck import Check
 
 
 def record(
@@ -29,6 +30,7 @@ def record(
     mask: Path | None,
     labels: str,
     command: Sequence[str],
+    checks: Sequence[Check] = (),
 ) -> dict[str, Any]:
     """What ``_desc-provenance.json`` holds.
 
@@ -41,6 +43,8 @@ def record(
         Convention of the label image.
     command : sequence of str
         Words of the command that repeats the run.
+    checks : sequence of Check
+        The self-check of the segmentation.
     """
     result = segmentation
     content = {
@@ -64,6 +68,7 @@ def record(
         "settings": asdict(result.settings),
         "decisions": result.decisions,
         "warnings": result.warnings,
+        "self_check": [check.record() for check in checks],
         "seconds": result.stages,
         "objective_nats_per_voxel": result.objective,
         "potts_objective_nats_per_voxel": result.potts_objective,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as _field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
-from gmmseg import contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.labels import recode
+from gmmseg.spatial import interval
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -21,16 +23,14 @@ if TYPE_CHECKING:
     from gmmseg.volume import Volume
 
 
-PLAUSIBLE_ML = (700, 2300)
-"""Brain and CSF inside the skull, from a newborn's first months to the largest of adults."""
-
-
 class TissueVolume(NamedTuple):
     """Volume of one class in mL."""
 
     name: str
     from_labels: float  # every voxel counts for the class it is labelled as
     from_probabilities: float  # every voxel counts for each class by its posterior
+    low: float = float("nan")  # 90 % interval around `from_labels`; NaN where it is not known
+    high: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +57,9 @@ class Segmentation:
     warnings: tuple[str, ...] = ()
     names: tuple[str, ...] = ("GM", "WM", "CSF")
     template_map: TemplateMap | None = None  # from canonical voxels to the atlas's space
+    uncertainty: np.ndarray | None = None  # (X, Y, Z) float32, entropy in nats, 0 outside
+    contacts: np.ndarray | None = None  # (K + 1, K + 1) voxels, see spatial.ambiguity.contacts
+    figures: Mapping[str, float] = _field(default_factory=dict)  # of the fit, for the self-check
 
     def __post_init__(self) -> None:
         grid = self.volume.shape
@@ -71,21 +74,56 @@ class Segmentation:
             _freeze(self, field, array)
         for field in ("objective", "potts_objective"):
             _freeze(self, field, np.asarray(getattr(self, field), dtype=np.float64))
+        for field in ("uncertainty", "contacts"):
+            if getattr(self, field) is not None:
+                _freeze(self, field, getattr(self, field))
+
+    def entropy(self) -> np.ndarray:
+        """Entropy of each voxel's posterior, (X, Y, Z) float32 in nats, 0 outside the brain.
+
+        "Outside the brain" is a class beside the tissues where the segmentation kept its
+        probability; otherwise the tissues alone count.
+        """
+        if self.uncertainty is not None:
+            return self.uncertainty
+        return np.asarray(special.entr(self.posteriors).sum(axis=-1), dtype=np.float32)
+
+    def uncertainty_image(self) -> nib.Nifti1Image:
+        """:meth:`entropy` as float32, nats."""
+        return volumes.to_image(self.entropy(), self.volume, dtype=np.float32)
 
     def volumes_ml(self) -> tuple[TissueVolume, ...]:
-        """Volume of each class in mL, in the order of ``names``, and last the brain's."""
+        """Volume of each class in mL, in the order of ``names``, and last the brain's.
+
+        Each with a 90 % interval; see :mod:`gmmseg.spatial.interval` for what it allows for.
+        """
         voxel = self.volume.voxel_ml
         inside = self.labels[self.mask]
         counts = [np.count_nonzero(inside == k + 1) for k in range(len(self.names))]
         sums = self.posteriors[self.mask].sum(axis=0, dtype=np.float64)
+        tissues, brain = self._deviations(inside)
         rows = [
-            TissueVolume(name, float(count) * voxel, float(total) * voxel)
-            for name, count, total in zip(self.names, counts, sums, strict=True)
+            _tissue_volume(name, float(count) * voxel, float(total) * voxel, deviation * voxel)
+            for name, count, total, deviation in zip(self.names, counts, sums, tissues, strict=True)
         ]
-        brain = TissueVolume(
-            "brain", float(sum(counts)) * voxel, sum(row.from_probabilities for row in rows)
-        )
-        return (*rows, brain)
+        all_sums = sum(row.from_probabilities for row in rows)
+        return (*rows, _tissue_volume("brain", sum(counts) * voxel, all_sums, brain * voxel))
+
+    def class_mean(self, name: str) -> float:
+        """Mean corrected intensity of a class, over its Gaussians; NaN if it has none."""
+        own = [k for k, owner in enumerate(self.component_names) if owner == name]
+        weights = self.mixture.weights[own]
+        mean = float("nan")
+        return float(weights @ self.mixture.means[own, 0] / weights.sum()) if own else mean
+
+    def _deviations(self, inside: np.ndarray) -> tuple[np.ndarray, float]:
+        """Standard deviations of the volumes in voxels, of the tissues and of the brain."""
+        if self.contacts is None:
+            return np.full(len(self.names), np.nan), float("nan")
+        means = {k + 1: self.class_mean(name) for k, name in enumerate(self.names)}
+        borders = interval.border_voxels(self.corrected[self.mask], inside, means)
+        fluid = self.names.index("CSF") + 1 if "CSF" in self.names else 0
+        return interval.deviations(self.contacts, borders, fluid)
 
     def label_image(self, scheme: str = "bids") -> nib.Nifti1Image:
         """Labels as uint8 in a convention of :data:`gmmseg.labels.SCHEMES`."""
@@ -112,43 +150,11 @@ class Segmentation:
         return volumes.to_image(self.bias, self.volume, dtype=np.float32)
 
 
-def doubts(segmentation: Segmentation) -> tuple[str, ...]:
-    """What speaks against this being a brain in a scan of its contrast, a sentence each."""
-    means, spreads = class_statistics(segmentation)
-    # Other workflows decide on no contrast: theirs is that of T1.
-    decided = segmentation.decisions.get("contrast", "t1")
-    found = list(contrast.doubts(None if decided is None else str(decided), means, spreads))
-    brain = segmentation.volumes_ml()[-1].from_labels
-    low, high = PLAUSIBLE_ML
-    if not low <= brain <= high:
-        found.append(
-            f"The brain with its CSF is {brain:.0f} mL large; {low} to {high} mL are plausible "
-            f"for a whole one. Check the picture."
-        )
-    return tuple(found)
-
-
-def class_statistics(segmentation: Segmentation) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
-    names = [str(name) for name in ("CSF", "GM", "WM") if name in segmentation.names]
-    means = {name: _class_mean(segmentation, name) for name in names}
-    return means, {name: _class_spread(segmentation, name) for name in names}
-
-
-def _class_mean(segmentation: Segmentation, name: str) -> float:
-    """Mean intensity of a class, over its Gaussians; NaN if it has none."""
-    mixture = segmentation.mixture
-    own = [k for k, owner in enumerate(segmentation.component_names) if owner == name]
-    weights = mixture.weights[own]
-    return float(weights @ mixture.means[own, 0] / weights.sum()) if own else float("nan")
-
-
-def _class_spread(segmentation: Segmentation, name: str) -> float:
-    """Largest standard deviation of a class's Gaussians; 0 if it has none."""
-    owners = segmentation.component_names
-    own = [k for k, owner in enumerate(owners) if owner == name]
-    variances = segmentation.mixture.covariances[own, 0, 0]
-    return float(np.sqrt(variances.max(initial=0.0)))
+def _tissue_volume(
+    name: str, labels: float, probabilities: float, deviation: float
+) -> TissueVolume:
+    half = interval.Z90 * deviation
+    return TissueVolume(name, labels, probabilities, max(labels - half, 0.0), labels + half)
 
 
 def _freeze(owner: object, field: str, array: np.ndarray) -> None:

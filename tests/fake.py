@@ -73,4 +73,4 @@ def install_workflow(monkeypatch, segment):
     module.segment_brain = segment
     monkeypatch.setitem(sys.modules, "gmmseg.workflows.brain", module)
     # The ball is far smaller than a brain, which would be remarked on.
-    monkeypatch.setattr("gmmseg.segmentation.PLAUSIBLE_ML", (0, 2300))
+    monkeypatch.setattr("gmmseg.selfcheck.PLAUSIBLE_ML", {})

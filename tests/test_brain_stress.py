@@ -9,7 +9,7 @@ import pytest
 
 import gmmseg
 from gmmseg.metrics import dice_per_label
-from gmmseg.segmentation import class_statistics, doubts
+from gmmseg.selfcheck import class_statistics, doubts
 from gmmseg.simulate import perturb
 from gmmseg.workflows.brain import BrainSettings
 

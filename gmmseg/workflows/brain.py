@@ -14,7 +14,7 @@ from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
 from gmmseg.segmentation import Segmentation
-from gmmseg.spatial import labelling, mrf, trend, unified
+from gmmseg.spatial import ambiguity, labelling, mrf, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.carry import TemplateMap
@@ -202,6 +202,9 @@ def segment_brain(
         component_names=components,
         objective=fit.objective,
         potts_objective=bound,
+        uncertainty=volumes.from_canonical(ambiguity.entropy(q, brain, box, shape), scan),
+        contacts=ambiguity.contacts(q, active),
+        figures=plausibility.measure(lattice, atlas, fit, labels, affine.matrix),
         stages=stages.finish(),
         decisions={
             "stripped": head.stripped,

@@ -1,0 +1,205 @@
+"""Does the result look like a brain in a scan of its contrast? Figures, their limits, and doubts.
+
+Each limit is far outside what any good scan has shown (``docs/design.md``, "The self-check"), so
+that a warning means something. A result that passes may still be wrong: look at the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gmmseg import contrast
+from gmmseg.volume import voxel_sizes
+
+if TYPE_CHECKING:
+    from gmmseg.segmentation import Segmentation
+
+PLAUSIBLE_ML = {"GM": (250, 1200), "WM": (150, 900), "CSF": (20, 1000), "brain": (700, 2300)}
+"""Volumes from a child's first year to the largest of adults and to severe atrophy. Healthy adults
+have 1300 to 1500 mL inside the skull, +- 110 (standard deviation; Matsumae et al. 1996, doi
+10.3171/jns.1996.84.6.0982), volumes of each tissue in Kruggel (2006), doi
+10.1016/j.neuroimage.2005.09.063, over the whole of life in Bethlehem et al. (2022), doi
+10.1038/s41586-022-04554-y. CSF may be missing from a stripped scan, and with a mask made by other
+means it may hold everything up to the skull."""
+OVERLAP = 0.82
+INFORMATION = 0.20  # nats per sample
+STRETCH = (0.65, 1.6)
+VOLUME_RATIO = (0.6, 2.4)
+ROTATION = 75.0  # degrees
+DISPLACEMENT = 12.0  # mm, root mean square
+EDGE_CM2 = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One figure of a result and the range it may have; a figure that is NaN fails."""
+
+    name: str
+    measured: float
+    low: float
+    high: float
+    unit: str
+    message: str  # what a figure out of range says about the result, one or two sentences
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure lies in its range."""
+        return self.low <= self.measured <= self.high
+
+    def record(self) -> dict[str, object]:
+        """Content for the provenance: name, figure, limits (None where there is none), verdict."""
+        limits = [x if math.isfinite(x) else None for x in (self.low, self.high)]
+        return {
+            "name": self.name,
+            "measured": self.measured,
+            "lowest_allowed": limits[0],
+            "highest_allowed": limits[1],
+            "unit": self.unit,
+            "passed": self.passed,
+        }
+
+
+def check(segmentation: Segmentation) -> tuple[Check, ...]:
+    """Every check of a segmentation of the brain, passed or not.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        What its classes do not allow, or the workflow did not measure, is not checked.
+
+    Returns
+    -------
+    tuple of Check, always in the same order
+    """
+    return (
+        *_intensities(segmentation),
+        *_volumes(segmentation),
+        _edge(segmentation),
+        *_fit(segmentation),
+    )
+
+
+def doubts(segmentation: Segmentation) -> tuple[str, ...]:
+    """What speaks against this being a brain in a scan of its contrast, a message each."""
+    return tuple(c.message for c in check(segmentation) if not c.passed)
+
+
+def failed(segmentation: Segmentation) -> tuple[str, ...]:
+    """Names of the checks that did not pass."""
+    return tuple(c.name for c in check(segmentation) if not c.passed)
+
+
+def class_statistics(segmentation: Segmentation) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
+    names = [str(name) for name in ("CSF", "GM", "WM") if name in segmentation.names]
+    means = {name: segmentation.class_mean(name) for name in names}
+    return means, {name: _class_spread(segmentation, name) for name in names}
+
+
+def _intensities(segmentation: Segmentation) -> Iterator[Check]:
+    """Order of the class means in the contrast of the scan, and the steps between them."""
+    # Other workflows decide on no contrast: theirs is that of T1.
+    decided = segmentation.decisions.get("contrast", "t1")
+    shown = None if decided is None else str(decided)
+    for one in contrast.steps(shown, *class_statistics(segmentation)):
+        yield Check(one.name, one.measured, one.least, math.inf, one.unit, one.message)
+
+
+def _volumes(segmentation: Segmentation) -> Iterator[Check]:
+    for row in reversed(segmentation.volumes_ml()):
+        if row.name not in PLAUSIBLE_ML:
+            continue
+        low, high = PLAUSIBLE_ML[row.name]
+        message = (
+            f"The brain with its CSF is {row.from_labels:.0f} mL large; {low} to {high} mL are "
+            f"plausible for a whole one. Check the picture."
+            if row.name == "brain"
+            else f"{row.name} has {row.from_labels:.0f} mL; {low} to {high} mL are plausible. "
+            f"Check the picture."
+        )
+        yield Check(f"volume of {row.name}", row.from_labels, low, high, "mL", message)
+
+
+def _edge(segmentation: Segmentation) -> Check:
+    """Area of the brain on the faces of the image."""
+    cut = cut_area_cm2(segmentation.mask, voxel_sizes(segmentation.volume.affine))
+    return Check(
+        "brain at the edge of the image", cut, 0.0, EDGE_CM2, "cm2",
+        f"The brain touches the edge of the image over {cut:.0f} cm2: a part of it seems to be "
+        f"missing, and volumes are those of the rest.",
+    )  # fmt: skip
+
+
+def cut_area_cm2(mask: np.ndarray, spacing: np.ndarray) -> float:
+    """Largest area, in cm2, over which a mask (X, Y, Z) lies on one face of its grid (mm)."""
+    areas = []
+    for axis in range(3):
+        voxel = np.prod(spacing) / spacing[axis] / 100.0
+        faces = (mask.take(0, axis), mask.take(-1, axis))
+        areas += [float(np.count_nonzero(face) * voxel) for face in faces]
+    return max(areas)
+
+
+def _fit(segmentation: Segmentation) -> Iterator[Check]:
+    """What the workflow measured of its fit; see :mod:`gmmseg.spatial.plausibility`."""
+    figures = segmentation.figures
+    wrong_place = "the template may lie in the wrong place. Check the orientation in the header."
+    limits = {
+        "atlas overlap": (
+            OVERLAP, 1.0, "Dice",
+            "Grey and white matter and the template's lie on each other with a Dice overlap of "
+            "{0:.2f} only ({1:g} at least is plausible); " + wrong_place,
+        ),
+        "place information nats": (
+            INFORMATION, math.inf, "nats per sample",
+            "Where a voxel lies tells next to nothing about its intensity ({0:.3f} nats, {1:g} at "
+            "least is plausible); the image may show no brain, or " + wrong_place,
+        ),
+        "orientation lead nats": (
+            0.0, math.inf, "nats per sample",
+            ("The scan fits the template turned over better than upright (by {3:.3f} nats); it may "
+            "be upside down or back to front. Check the orientation in the header."),
+        ),
+        "smallest stretch": (
+            STRETCH[0], math.inf, "1",
+            ("The scan would have to be squeezed to {0:.2f} of its size along one direction to fit "
+            "the template ({1:g} at least is plausible); check the voxel size in the header."),
+        ),
+        "largest stretch": (
+            0.0, STRETCH[1], "1",
+            ("The scan would have to be stretched to {0:.2f} times its size along one direction to "
+            "fit the template ({2:g} at most is plausible); check the voxel size in the header."),
+        ),
+        "volume ratio": (
+            *VOLUME_RATIO, "1",
+            ("The brain would have to be {0:.2f} times as large to fit the template ({1:g} to "
+            "{2:g} are plausible); check the voxel size in the header."),
+        ),
+        "rotation degrees": (
+            0.0, ROTATION, "degrees",
+            ("The scan would have to be turned by {0:.0f} degrees to fit the template ({2:g} at "
+            "most is plausible). Check the orientation in the header."),
+        ),
+        "displacement mm": (
+            0.0, DISPLACEMENT, "mm",
+            "The template had to be bent by {0:.1f} mm on average ({2:g} at most is plausible); "
+            + wrong_place,
+        ),
+    }  # fmt: skip
+    for name, (low, high, unit, message) in limits.items():
+        if name in figures:
+            value = float(figures[name])
+            yield Check(name, value, low, high, unit, message.format(value, low, high, -value))
+
+
+def _class_spread(segmentation: Segmentation, name: str) -> float:
+    """Largest standard deviation of a class's Gaussians; 0 if it has none."""
+    owners = segmentation.component_names
+    own = [k for k, owner in enumerate(owners) if owner == name]
+    variances = segmentation.mixture.covariances[own, 0, 0]
+    return float(np.sqrt(variances.max(initial=0.0)))

@@ -1,0 +1,157 @@
+"""Figures that tell a good fit from a bad one, none of which depends on the unit of intensity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gmmseg.spatial.atlas import TissueAtlas, sample_prior
+from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.unified import UnifiedFit
+
+TINY = 1e-30
+
+
+def measure(
+    lattice: Lattice, atlas: TissueAtlas, fit: UnifiedFit, labels: np.ndarray, affine: np.ndarray
+) -> dict[str, float]:
+    """Judge a joint fit by its samples and the labels that came of it.
+
+    Parameters
+    ----------
+    lattice, atlas, fit : Lattice, TissueAtlas and UnifiedFit of the joint fit
+    labels : (X, Y, Z) uint8 ndarray
+        Of the image that the lattice samples: 0 outside the brain, c + 1 for tissue c.
+    affine : (4, 4) ndarray, world mm to template mm
+
+    Returns
+    -------
+    dict of float
+        ``smallest stretch``, ``largest stretch``, ``volume ratio``, ``rotation degrees``: of the
+        affine part from the scan to the template; ``displacement mm``: root mean square in the
+        brain; ``atlas overlap``: :func:`overlap` of grey and white matter together; ``place
+        information nats``: :func:`place_information` in the brain; ``orientation lead nats``:
+        :func:`orientation_lead`.
+    """
+    base = lattice.points(atlas)
+    prior, density, outside = _at_samples(lattice, atlas, fit)
+    # The first voxel of a lattice point is the one that was sampled.
+    where = np.nonzero(lattice.used)
+    voxel = tuple((w + f) * s for w, f, s in zip(where, lattice.first, lattice.step, strict=True))
+    here = labels[voxel]
+    tissue = np.array(atlas.labels)
+    inside = tissue < atlas.n_tissues
+    solid = np.array([atlas.names[k] != "CSF" for k in range(len(tissue))]) & inside
+    brain = (here > 0) & ~outside
+    grey_white = brain & np.isin(here - 1, np.unique(tissue[solid]))
+    moved = np.linalg.norm(fit.displacement[where], axis=1)[brain]
+    return {
+        **shape_of(affine),
+        "displacement mm": float(np.sqrt(np.mean(moved**2))) if brain.any() else float("nan"),
+        "atlas overlap": overlap(prior[:, solid].sum(1), grey_white),
+        "place information nats": place_information(
+            prior[brain][:, inside], density[brain][:, inside]
+        ),
+        "orientation lead nats": orientation_lead(
+            base[brain], atlas.maps[..., inside], density[brain][:, inside]
+        ),
+    }
+
+
+def shape_of(affine: np.ndarray) -> dict[str, float]:
+    """Stretches (singular values), volume ratio and rotation (degrees) of an affine map (4, 4).
+
+    >>> {k: round(v, 3) for k, v in shape_of(np.diag([1.2, 1.0, 1.1, 1.0])).items()}
+    {'smallest stretch': 1.0, 'largest stretch': 1.2, 'volume ratio': 1.32, 'rotation degrees': 0.0}
+    """
+    u, stretch, v = np.linalg.svd(affine[:3, :3])
+    cosine = np.clip((np.trace(u @ v) - 1) / 2, -1, 1)
+    return {
+        "smallest stretch": float(stretch.min()),
+        "largest stretch": float(stretch.max()),
+        "volume ratio": float(np.linalg.det(affine[:3, :3])),
+        "rotation degrees": float(np.degrees(np.arccos(cosine))),
+    }
+
+
+def overlap(prior: np.ndarray, found: np.ndarray) -> float:
+    """Soft Dice of a probability (N,) and a mask (N,): 2 sum min(p, m) / (sum p + sum m).
+
+    >>> overlap(np.array([1.0, 0.5, 0.0]), np.array([True, True, False]))
+    0.8571428571428571
+    """
+    total = float(prior.sum(dtype=np.float64)) + np.count_nonzero(found)
+    return float(2 * prior[found].sum(dtype=np.float64) / total) if total > 0 else float("nan")
+
+
+def place_information(prior: np.ndarray, density: np.ndarray) -> float:
+    """What the place of a sample tells about its intensity, nats per sample.
+
+    The mean log ratio of its density under the spatial prior and under the same mixture with the
+    prior's average everywhere. The unit of intensity cancels. Classes of an aligned brain that
+    differ in intensity give a clear gain; noise, or an atlas laid over something else, gives none.
+
+    Parameters
+    ----------
+    prior : (N, K) ndarray, probability of the classes; rows are normalised here
+    density : (N, K) ndarray, density of each sample under each class
+
+    Returns
+    -------
+    float, NaN without samples
+    """
+    if not len(prior):
+        return float("nan")
+    share = prior / np.maximum(prior.sum(1, keepdims=True), TINY)
+    placed = (share * density).sum(1)
+    anywhere = density @ share.mean(0)
+    return float(np.mean(np.log(np.maximum(placed, TINY) / np.maximum(anywhere, TINY))))
+
+
+def orientation_lead(points: np.ndarray, maps: np.ndarray, density: np.ndarray) -> float:
+    """By how much the atlas as aligned beats the atlas turned over, nats per sample.
+
+    A brain that is upside down or back to front in its header is bent into the template and may
+    look plausible; seen with the template mirrored, it then fits better. Compared are the place
+    information without any displacement and the best of three mirror images about the middle of
+    the samples: in the second axis, the third, and both. The first is the brain's own symmetry.
+
+    Parameters
+    ----------
+    points : (N, 3) float64 ndarray, atlas voxel coordinates of samples of the brain
+    maps : (X, Y, Z, K) float32 ndarray, probability of the classes of the brain
+    density : (N, K) ndarray, density of each sample under each class
+
+    Returns
+    -------
+    float, negative if a mirror image fits better; NaN without samples
+    """
+    if not len(points):
+        return float("nan")
+    middle = points.mean(axis=0)
+    maps = np.ascontiguousarray(maps)
+
+    def information(*axes: int) -> float:
+        turned = points.copy()
+        for axis in axes:
+            turned[:, axis] = 2 * middle[axis] - turned[:, axis]
+        prior = np.empty((len(points), maps.shape[-1]), np.float32)
+        sample_prior(maps, turned, prior)
+        return place_information(prior.astype(np.float64) + 1e-3, density)
+
+    return information() - max(information(1), information(2), information(1, 2))
+
+
+def _at_samples(
+    lattice: Lattice, atlas: TissueAtlas, fit: UnifiedFit
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deformed prior (N, K), density (N, K) and "known to lie outside" (N,) of the samples."""
+    where = np.nonzero(lattice.used)
+    to_voxel = np.linalg.inv(atlas.affine)[:3, :3]
+    points = lattice.points(atlas) + fit.displacement[where] @ to_voxel.T
+    prior = np.empty((len(points), len(atlas.names)), np.float32)
+    sample_prior(atlas.maps, np.ascontiguousarray(points), prior)
+    values = lattice.values[where] * np.exp(fit.basis.field(fit.coefficients)[where])
+    table = fit.table
+    position = np.rint((values - table.low) / table.width).astype(int)
+    density = table.density[np.clip(position, 0, len(table.density) - 1)]
+    return prior.astype(np.float64), density, lattice.outside[where]

@@ -1,0 +1,204 @@
+"""Bad fits are doubted, good ones are not, and the record says by which figure."""
+
+import dataclasses
+import json
+import re
+
+import fake
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+import gmmseg
+from gmmseg import cli, report, selfcheck
+from gmmseg.spatial import plausibility
+
+
+@pytest.fixture
+def result():
+    return fake.segmentation()
+
+
+@pytest.fixture(scope="module")
+def head(sample_t1):
+    image = nib.load(sample_t1)
+    return np.asarray(image.dataobj, dtype=np.float32), image.affine
+
+
+def with_means(result, **means):
+    """The segmentation with other mean intensities."""
+    values = result.mixture.means.copy()
+    for name, mean in means.items():
+        values[result.component_names.index(name)] = mean
+    return dataclasses.replace(result, mixture=dataclasses.replace(result.mixture, means=values))
+
+
+def test_a_segmentation_far_too_small_is_doubted(result):
+    size = selfcheck.doubts(result)[0]
+    assert re.search(r"^The brain with its CSF is 22 mL large; 700 to 2300 mL", size)
+    assert selfcheck.failed(result) == tuple(f"volume of {n}" for n in ("brain", "CSF", "WM", "GM"))
+
+
+def test_class_means_out_of_order_are_doubted(result):
+    swapped = with_means(result, GM=110, WM=80)
+    assert re.search(
+        r"^The mean intensities \(CSF 30, GM 110, WM 80\) do not rise",
+        selfcheck.doubts(swapped)[0],
+    )
+
+
+def test_tissues_that_hardly_differ_are_doubted(result):
+    close = with_means(result, WM=80.1)
+    assert selfcheck.doubts(close)[0].startswith("GM and WM hardly")
+
+
+def test_a_figure_that_is_not_a_number_fails(result):
+    broken = dataclasses.replace(result, figures={"atlas overlap": float("nan")})
+    assert "atlas overlap" in selfcheck.failed(broken)
+
+
+def test_each_figure_of_the_fit_is_doubted_beyond_its_limit_and_only_there(result):
+    for name, good, bad in (
+        ("atlas overlap", 0.9, 0.5),
+        ("orientation lead nats", 0.3, -0.1),
+        ("place information nats", 0.5, 0.01),
+        ("smallest stretch", 0.9, 0.5),
+        ("largest stretch", 1.2, 2.0),
+        ("volume ratio", 1.2, 3.0),
+        ("rotation degrees", 10.0, 80.0),
+        ("displacement mm", 3.0, 20.0),
+    ):
+        fine = dataclasses.replace(result, figures={name: good})
+        assert name not in selfcheck.failed(fine)
+        doubted = dataclasses.replace(result, figures={name: bad})
+        assert name in selfcheck.failed(doubted)
+
+
+def test_the_cut_area_is_that_of_the_worst_face():
+    mask = np.zeros((6, 5, 4), bool)
+    mask[0, 1:4, 1:3] = True  # 3 x 2 voxels of 2 mm x 5 mm on the first face
+    assert selfcheck.cut_area_cm2(mask, np.array([3.0, 2.0, 5.0])) == pytest.approx(0.6)
+    assert selfcheck.cut_area_cm2(np.zeros((6, 5, 4), bool), np.ones(3)) == 0
+
+
+def test_place_tells_nothing_where_classes_look_alike_and_all_it_can_where_they_do_not():
+    prior = np.repeat(np.eye(2), 50, axis=0)
+    assert plausibility.place_information(prior, np.full((100, 2), 3.0)) == pytest.approx(0)
+    apart = np.repeat(np.array([[7.0, 0.0], [0.0, 7.0]]), 50, axis=0)
+    assert plausibility.place_information(prior, apart) == pytest.approx(np.log(2))
+
+
+def test_the_sample_scan_passes_every_check(sample_result):
+    checks = selfcheck.check(sample_result)
+    assert len(checks) == 15
+    assert all(c.passed for c in checks), [c for c in checks if not c.passed]
+
+
+def test_the_checks_do_not_depend_on_the_unit_of_intensity(sample_result, head):
+    data, affine = head
+    scaled = gmmseg.segment_brain(nib.Nifti1Image(data * 1e-3, affine))
+    for name, figure in sample_result.figures.items():
+        # The affine parts of the two fits end a few hundredths of a mm and of a degree apart.
+        assert scaled.figures[name] == pytest.approx(figure, rel=0.05, abs=0.1), name
+
+
+def torso(rng):
+    """Lungs, liver, heart and spine in a slab of muscle and fat, voxels of 3.5 mm."""
+    shape = (100, 70, 90)
+    axes = np.meshgrid(*(3.5 * (np.arange(n) - n / 2) for n in shape), indexing="ij")
+    x, y, z = axes
+    image = np.select([np.hypot(x / 140, y / 95) < 1, np.hypot(x / 160, y / 110) < 1], [85, 165], 0)
+    image[((np.abs(x) - 70) / 50) ** 2 + (y / 65) ** 2 + ((z - 40) / 110) ** 2 < 1] = 12
+    image[np.hypot(x, y + 70) < 28] = 110
+    image[((x - 50) / 80) ** 2 + (y / 75) ** 2 + ((z + 110) / 70) ** 2 < 1] = 120
+    image[((x + 20) / 50) ** 2 + ((y - 30) / 45) ** 2 + ((z - 20) / 55) ** 2 < 1] = 60
+    noisy = image + rng.normal(0, 5, shape)
+    affine = np.diag([3.5, 3.5, 3.5, 1.0])
+    affine[:3, 3] = [-175, -122, -157]
+    return np.hypot(noisy, rng.normal(0, 5, shape)).astype(np.float32), affine
+
+
+def bad_scans(head, truth, rng):
+    """Scan, affine and mask of what must not pass for a brain."""
+    data, affine = head
+    brain = truth > 0
+    middle = data.shape[0] // 2
+    noise = rng.normal(100, 20, data.shape).astype(np.float32)
+    upside = affine @ np.diag([1, 1, -1, 1.0])
+    upside[:3, 3] = (affine @ [0, 0, data.shape[2] - 1, 1])[:3]
+    half = affine.copy()
+    half[:3, 3] = (affine @ [middle, 0, 0, 1])[:3]
+    rim = ndimage.binary_dilation(brain, iterations=5) & ~ndimage.binary_dilation(brain)
+    return {
+        "noise": (np.abs(noise), affine, None),
+        "inverted contrast": (np.where(data > 8, 220 - data, data).clip(0), affine, None),
+        "upside down in its header": (data, upside, None),
+        "a body": (*torso(rng), None),
+        "half of the brain beyond the edge": (data[middle:], half, None),
+        "a mask of the skull": (data, affine, rim),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "noise",
+        "inverted contrast",
+        "upside down in its header",
+        "a body",
+        "half of the brain beyond the edge",
+        "a mask of the skull",
+    ],
+)
+def test_what_is_no_whole_brain_of_a_t1_scan_is_refused_or_doubted(kind, head, sample_truth, rng):
+    data, affine, mask = bad_scans(head, sample_truth, rng)[kind]
+    try:
+        found = gmmseg.segment_brain(nib.Nifti1Image(np.ascontiguousarray(data), affine), mask)
+    except gmmseg.InputError:
+        return
+    assert selfcheck.failed(found)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Run the command on a scan whose segmentation is far too small."""
+
+    def segment_brain(image, mask=None, settings=None, *, volume_index=None, progress=None):
+        return fake.segmentation(image, settings)
+
+    limits = selfcheck.PLAUSIBLE_ML
+    fake.install_workflow(monkeypatch, segment_brain)
+    monkeypatch.setattr(selfcheck, "PLAUSIBLE_ML", limits)
+    monkeypatch.setattr(report, "draw", lambda *_, **__: Figure(figsize=(1, 1)))
+    data = np.random.default_rng(3).normal(100, 10, fake.ball().shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, fake.AFFINE), tmp_path / "t1.nii.gz")
+
+    def run(*words):
+        words = ["brain", str(tmp_path / "t1.nii.gz"), "-o", str(tmp_path / "out"), *words]
+        return CliRunner().invoke(cli.main, words), tmp_path / "out"
+
+    return run
+
+
+def test_strict_exits_with_3_names_the_checks_and_writes_everything(command):
+    run, out = command("--strict")
+    assert run.exit_code == 3
+    assert "Warning: The brain with its CSF is 22 mL large" in run.stderr
+    assert run.stderr.splitlines()[-1] == (
+        "Error: The self-check failed: volume of brain, volume of CSF, volume of WM, volume of GM."
+    )
+    assert (out / "t1_dseg.nii.gz").exists()
+    checks = json.loads((out / "t1_desc-provenance.json").read_text())["self_check"]
+    (size,) = (c for c in checks if c["name"] == "volume of brain")
+    assert size["passed"] is False
+    assert size["measured"] == pytest.approx(21.648)
+    assert (size["lowest_allowed"], size["highest_allowed"]) == (700, 2300)
+
+
+def test_without_strict_the_doubts_are_warnings_only(command):
+    run, _ = command()
+    assert run.exit_code == 0
+    assert "Warning: The brain with its CSF is 22 mL large" in run.stderr
