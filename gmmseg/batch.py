@@ -112,7 +112,8 @@ def run_job(
         )
     labels.codes(names, job.labels)
     outputs = Outputs.of(job.scan, job.out)
-    targets = outputs.all(names, regions=job.regions, extra=job.extra)
+    pve = bool(job.settings.get("pve"))
+    targets = outputs.all(names, regions=job.regions, pve=pve, extra=job.extra)
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
     staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     scan = volume.read(job.scan, volume=job.volume)
@@ -186,6 +187,8 @@ def _use_threads(threads: int | None) -> None:
 
 def _option(name: str, value: Any) -> list[str]:
     """Words of the command line for one setting of BrainSettings."""
+    if name == "pve":
+        return ["--pve"] if value else []
     if name in SWITCHES:
         on, off = SWITCHES[name]
         return [] if value is None else [on if value else off]

@@ -89,6 +89,11 @@ def main() -> None:
     help="Smallest wave length of the bias field, in mm, 20 to 1000 (60 if not given).",
 )
 @click.option(
+    "--pve",
+    is_flag=True,
+    help="Also write how much of each voxel is which tissue: partial volumes, 0 to 1.",
+)
+@click.option(
     "--bias",
     type=click.Choice(["auto", "on", "off"]),
     help="Estimate a bias field; auto, if not given, keeps it where grey and white matter share "

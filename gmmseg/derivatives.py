@@ -78,14 +78,20 @@ class Outputs:
         return self.path("desc-provenance.json")
 
     def all(
-        self, names: Sequence[str], *, regions: bool = False, extra: Sequence[str] = ()
+        self,
+        names: Sequence[str],
+        *,
+        regions: bool = False,
+        pve: bool = False,
+        extra: Sequence[str] = (),
     ) -> tuple[Path, ...]:
         """Every file of a scan with classes ``names``, in the order they are listed to the user.
 
         ``extra`` are endings, without extension, of images that were asked for.
         """
-        images = ["dseg", *(f"label-{name}_probseg" for name in names), "desc-brain_mask"]
-        images += extra
+        images = ["dseg", *(f"label-{name}_probseg" for name in names)]
+        images += [f"label-{name}_desc-pve_probseg" for name in names] if pve else []
+        images += ["desc-brain_mask", *extra]
         endings = [
             *("dseg.nii.gz", "dseg.tsv", "dseg.json"),
             *(f"{image}.{kind}" for image in images[1:] for kind in ("nii.gz", "json")),
@@ -131,6 +137,12 @@ def write(
     _write_json(here.path("dseg.json"), {**common, "Manual": False})
     for name in segmentation.names:
         _write_json(here.path(f"label-{name}_probseg.json"), {**common, "Manual": False})
+        if segmentation.fractions is not None:
+            note = {
+                "Manual": False,
+                "Description": f"Share of each voxel that is {NAMES.get(name, name)}",
+            }
+            _write_json(here.path(f"label-{name}_desc-pve_probseg.json"), {**common, **note})
     _write_json(here.path("desc-brain_mask.json"), {**common, "Type": "Brain"})
     if UNCERTAINTY in extra:
         _write_json(
@@ -241,6 +253,10 @@ def _write_images(
         **{
             f"label-{name}_probseg": partial(segmentation.probability_image, name)
             for name in segmentation.names
+        },
+        **{
+            f"label-{name}_desc-pve_probseg": partial(segmentation.fraction_image, name)
+            for name in (segmentation.names if segmentation.fractions is not None else ())
         },
         "dseg": partial(segmentation.label_image, scheme),
         "desc-brain_mask": segmentation.mask_image,

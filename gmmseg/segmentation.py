@@ -60,6 +60,7 @@ class Segmentation:
     uncertainty: np.ndarray | None = None  # (X, Y, Z) float32, entropy in nats, 0 outside
     contacts: np.ndarray | None = None  # (K + 1, K + 1) voxels, see spatial.ambiguity.contacts
     figures: Mapping[str, float] = _field(default_factory=dict)  # of the fit, for the self-check
+    fractions: np.ndarray | None = None  # (X, Y, Z, K) float32, share of the voxel; if asked for
 
     def __post_init__(self) -> None:
         grid = self.volume.shape
@@ -67,6 +68,8 @@ class Segmentation:
             **dict.fromkeys(("labels", "mask", "corrected", "bias"), grid),
             "posteriors": (*grid, len(self.names)),
         }
+        if self.fractions is not None:
+            shapes["fractions"] = shapes["posteriors"]
         for field, shape in shapes.items():
             array = getattr(self, field)
             if array.shape != shape:
@@ -136,6 +139,15 @@ class Segmentation:
             raise InputError(f"No class {name!r}; there are {', '.join(self.names)}.")
         posterior = self.posteriors[..., self.names.index(name)]
         return volumes.to_image(posterior, self.volume, dtype=np.float32)
+
+    def fraction_image(self, name: str) -> nib.Nifti1Image:
+        """Share of each voxel that is one tissue as float32, 0 to 1; needs ``pve=True``."""
+        if self.fractions is None:
+            raise InputError("There are no fractions; segment with BrainSettings(pve=True).")
+        if name not in self.names:
+            raise InputError(f"No class {name!r}; there are {', '.join(self.names)}.")
+        share = self.fractions[..., self.names.index(name)]
+        return volumes.to_image(share, self.volume, dtype=np.float32)
 
     def mask_image(self) -> nib.Nifti1Image:
         """Brain mask as uint8, 0 or 1."""

@@ -24,6 +24,7 @@ class Settings:
     bias: str = "auto"
     deformation: bool = True
     stripped: bool | None = None
+    pve: bool = False
     threads: int | None = None
 
 

@@ -20,6 +20,7 @@ from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.foreground import stripped_brain
+from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
 from gmmseg.spatial.shading import Shading, shading
@@ -41,7 +42,10 @@ STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 loose atlas finds different optima from nearly equal starts."""
 SHADING_RATIO = 0.7
 """Variance that GM and WM share over that they do not, from which a bias field is kept."""
-STAGES = ("reading", "aligning the atlas", "fitting the model", "labelling", "collecting")
+STAGES = (
+    *("reading", "aligning the atlas", "fitting the model", "labelling"),
+    *("mixed voxels", "collecting"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class BrainSettings:
         "t1", "t2", "pd", or "auto" to tell by the class means; only doubts depend on it.
     stripped : bool, optional
         The scan shows the brain alone; None recognises it.
+    pve : bool
+        Also estimate how much of each voxel is which tissue.
     threads : int, optional
         Of the compiled kernels; None takes all there are.
     atlas, atlas_names : tuple of str
@@ -75,6 +81,7 @@ class BrainSettings:
     deformation: bool = True
     contrast: str = "t1"
     stripped: bool | None = None
+    pve: bool = False
     threads: int | None = None
     atlas: tuple[str, ...] = ()
     atlas_names: tuple[str, ...] = ()
@@ -133,6 +140,8 @@ def segment_brain(
 
     stages.enter("aligning the atlas")
     atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
+    if settings.pve:
+        check_tissues(atlas)
     lattice, affine = _aligned(head, atlas)
     shape, off = head.data.shape, settings.bias == "off"
     shading = None if off else trend.strong_shading(lattice, atlas, shape)
@@ -185,6 +194,11 @@ def segment_brain(
         )
     labels, posteriors = labelling.settle(q, brain, box, shape)
 
+    mixed = None
+    if settings.pve:
+        stages.enter("mixed voxels")
+        mixed = brain_fractions(corrected, labels, box, head.spacing, lattice, fit, atlas)
+
     stages.enter("collecting")
     shift = correction[box][brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
     gain = float(np.exp(-shift))
@@ -219,11 +233,13 @@ def segment_brain(
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),
             "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
+            **({} if mixed is None else mixed.summary(gain, head.offset)),
         },
         volume=scan,
         settings=settings,
         names=atlas.tissues,
         template_map=TemplateMap.of(fit, lattice),
+        fractions=None if mixed is None else volumes.from_canonical(mixed.fractions, scan),
     )
 
 

@@ -1,0 +1,279 @@
+r"""How much of each voxel is which tissue: a model in which voxels may be mixed.
+
+A voxel is pure, or holds two tissues in any proportion. Its intensity is the mean of its tissues'
+intensities, weighted by their fractions, plus noise; neighbours have similar fractions. In
+classes with one-hot fractions this is the Potts field of :mod:`gmmseg.spatial.mrf`.
+
+With fractions :math:`\varphi`, tissue means :math:`\mu`, atlas prior :math:`a` and neighbours
+:math:`i \sim j` at the distance :math:`d_{ij}`, the log density is, up to a constant,
+
+.. math:: \sum_i \Bigl[\log \mathcal N(y_i; \varphi_i \cdot \mu, \sigma^2) + \log p(\varphi_i)
+    + \kappa\, \varphi_i \cdot \log a_i\Bigr]
+    - \frac\beta2 \sum_{i \sim j} \frac{|\varphi_i - \varphi_j|^2}{d_{ij}} .
+
+References
+----------
+Shattuck et al. (2001), doi 10.1006/nimg.2000.0730: pure and mixed classes, fractions uniform;
+Tohka, Zijdenbos & Evans (2004), doi 10.1016/j.neuroimage.2004.05.007: integrating over fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numba import njit, prange
+
+from gmmseg.checks import InputError
+from gmmseg.spatial.atlas import TISSUES
+
+N_PARTS = 8  # a mixed class takes the fractions 1/8, 2/8 ... 7/8
+PURE = (0.22, 0.22, 0.22)
+MIXED = {("GM", "WM"): 0.15, ("GM", "CSF"): 0.15, ("WM", "CSF"): 0.04}
+"""Weights of the classes. They are held: fitted, they go to one side, since the spread of a pure
+tissue and the fractions of a mixed one explain the same intensities. White matter meets CSF at
+the ventricles alone."""
+COUPLING = 2.0  # nats mm
+ATLAS = 0.5  # weight of the log prior: what neighbours say, it says in part as well
+MIN_LOG_PRIOR = -8.0  # the atlas forbids nothing
+START_SHARE = 0.01  # what the starting means are worth, in brain voxels; keeps an empty tissue
+LEAST = np.float32(-17.0)  # nats
+GAIN = 2e-4  # nats per voxel: less than this, and the fit ends
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartialVolume:
+    """Tissue fractions of one brain and the model behind them.
+
+    Attributes
+    ----------
+    fractions : (X, Y, Z, 3) float32 ndarray
+        Expected share of GM, WM and CSF of each voxel, sums to one in the brain, zero outside.
+    means : (3,) float64 ndarray, intensities of the pure tissues, image units
+    variance : float, of the noise, image units squared
+    objective : (S,) float64 ndarray, lower bound of the log evidence after each sweep, nats per
+        brain voxel, up to a constant
+    """
+
+    fractions: np.ndarray
+    means: np.ndarray
+    variance: float
+    objective: np.ndarray
+
+    def summary(self, gain: float = 1.0, offset: float = 0.0) -> dict[str, object]:
+        """Means, noise and objective for the record, with intensities times gain plus offset."""
+        means = (self.means * gain + offset).round(6).tolist()
+        return {
+            "pure tissue means": dict(zip(TISSUES, means, strict=True)),
+            "noise standard deviation": round(float(np.sqrt(self.variance)) * gain, 6),
+            "mixed voxels objective": self.objective.round(6).tolist(),
+        }
+
+
+def mixing_levels() -> tuple[np.ndarray, np.ndarray]:
+    """What a voxel may hold, pure tissues first.
+
+    Returns
+    -------
+    fractions : (L, 3) float32 ndarray of GM, WM, CSF, rows sum to one
+    log_weight : (L,) float32 ndarray, log prior of each, nats; the weights sum to one
+
+    >>> fractions, log_weight = mixing_levels()
+    >>> fractions.shape, round(float(np.exp(log_weight).sum()), 5)
+    ((24, 3), 1.0)
+    """
+    unit = np.eye(3)
+    share = np.arange(1, N_PARTS)[:, None] / N_PARTS
+    rows, weights = [unit], list(PURE)
+    for a, b in combinations(range(3), 2):
+        rows.append(share * unit[a] + (1 - share) * unit[b])
+        weights += [MIXED[TISSUES[a], TISSUES[b]] / (N_PARTS - 1)] * (N_PARTS - 1)
+    return np.concatenate(rows).astype(np.float32), np.log(weights).astype(np.float32)
+
+
+@njit(cache=True, parallel=True)
+def _sweep(
+    values: np.ndarray,
+    brain: np.ndarray,
+    unary: np.ndarray,
+    levels: np.ndarray,
+    log_weight: np.ndarray,
+    centres: np.ndarray,
+    precision: np.float32,
+    coupling: np.ndarray,
+    colour: int,
+    mean: np.ndarray,
+    counts: np.ndarray,
+    sums: np.ndarray,
+    bound: np.ndarray,
+) -> None:
+    """Update the fractions of one colour; adds to the sums of each plane."""
+    nx, ny, nz = values.shape
+    n_levels = len(levels)
+    size = np.empty(n_levels, np.float32)
+    for m in range(n_levels):
+        size[m] = np.float32(0.5) * (levels[m, 0] ** 2 + levels[m, 1] ** 2 + levels[m, 2] ** 2)
+    zero, half = np.float32(0.0), np.float32(0.5)
+    for i in prange(nx):
+        p = np.empty(n_levels, np.float32)
+        n_plane, s_plane, b_plane = np.zeros(n_levels), np.zeros(n_levels), 0.0
+        for j in range(ny):
+            for k in range((i + j + colour) % 2, nz, 2):
+                if not brain[i, j, k]:
+                    continue
+                f0, f1, f2, total = zero, zero, zero, zero
+                for side in range(6):
+                    axis, way = side // 2, 2 * (side % 2) - 1
+                    a = np.int64(i) + (way if axis == 0 else 0)
+                    b = j + (way if axis == 1 else 0)
+                    c = k + (way if axis == 2 else 0)
+                    if a < 0 or b < 0 or c < 0 or a >= nx or b >= ny or c >= nz:
+                        continue
+                    if brain[a, b, c]:
+                        w = coupling[axis]
+                        f0 += w * mean[a, b, c, 0]
+                        f1 += w * mean[a, b, c, 1]
+                        f2 += w * mean[a, b, c, 2]
+                        total += w
+                h0, h1, h2 = f0 + unary[i, j, k, 0], f1 + unary[i, j, k, 1], f2 + unary[i, j, k, 2]
+                y = values[i, j, k]
+                known = not np.isnan(y)
+                top = np.float32(-np.inf)
+                for m in range(n_levels):
+                    t = h0 * levels[m, 0] + h1 * levels[m, 1] + h2 * levels[m, 2]
+                    t += log_weight[m] - total * size[m]
+                    if known:
+                        t -= half * precision * (y - centres[m]) ** 2
+                    p[m] = t
+                    top = max(top, t)
+                whole, g0, g1, g2 = zero, zero, zero, zero
+                for m in range(n_levels):
+                    below = p[m] - top  # what float32 would round away needs no exponential
+                    e = np.exp(below) if below > LEAST else zero
+                    p[m] = e
+                    whole += e
+                    g0 += e * levels[m, 0]
+                    g1 += e * levels[m, 1]
+                    g2 += e * levels[m, 2]
+                scale = np.float32(1.0) / whole
+                g0, g1, g2 = g0 * scale, g1 * scale, g2 * scale
+                mean[i, j, k, 0], mean[i, j, k, 1], mean[i, j, k, 2] = g0, g1, g2
+                if known:
+                    for m in range(n_levels):
+                        n_plane[m] += p[m] * scale
+                        s_plane[m] += p[m] * scale * y
+                b_plane += top + np.log(whole)
+                if colour == 0:  # each pair counts once, when its second voxel is updated
+                    b_plane -= f0 * g0 + f1 * g1 + f2 * g2
+        bound[i] += b_plane
+        for m in range(n_levels):
+            counts[i, m] += n_plane[m]
+            sums[i, m] += s_plane[m]
+
+
+def estimate_fractions(
+    values: np.ndarray,
+    brain: np.ndarray,
+    log_prior: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    means: Sequence[float] | np.ndarray,
+    variance: float,
+    *,
+    coupling: float = COUPLING,
+    n_sweeps: int = 10,
+) -> PartialVolume:
+    """Expected tissue fractions of every brain voxel, means and noise fitted along.
+
+    Mean field over pure and mixed voxels in two colours, and between sweeps the tissue means and
+    the noise that its sums give. Neither step lowers the objective.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) ndarray
+        Bias-corrected intensities, image units; NaN where missing.
+    brain : (X, Y, Z) bool ndarray
+    log_prior : (X, Y, Z, 3) ndarray
+        Log prior of GM, WM and CSF, nats; need not be normalised.
+    spacing : (3,) voxel size, mm
+    means : (3,) float
+        Where the intensities of pure GM, WM and CSF start, image units.
+    variance : float
+        Where that of the noise starts, image units squared.
+    coupling : float, optional
+        How alike neighbours are, nats mm; 0 looks at each voxel by itself.
+    n_sweeps : int, optional
+        At most so many updates of all voxels.
+
+    Returns
+    -------
+    PartialVolume
+
+    Raises
+    ------
+    InputError
+        If the arrays do not fit together, the brain is empty, or the start is no start.
+    """
+    start = np.asarray(means, np.float64)
+    _check(values, brain, log_prior, start, variance)
+    # In units of the spread of the tissues, so that the unit of the image does not matter.
+    offset, unit = start.mean(), np.ptp(start)
+    box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in np.nonzero(brain))
+    scaled = np.ascontiguousarray((values[box] - offset) / unit, np.float32)
+    inside = np.ascontiguousarray(brain[box])
+    unary = np.maximum(log_prior[box], MIN_LOG_PRIOR).astype(np.float32)
+    unary *= np.float32(ATLAS)
+
+    levels, log_weight = mixing_levels()
+    weights = np.asarray(coupling / np.asarray(spacing, np.float64), np.float32)
+    mean = np.zeros((*inside.shape, 3), np.float32)
+    known = scaled[inside & ~np.isnan(scaled)].astype(np.float64)
+    square, n_known, n_brain = float(known @ known), len(known), int(np.count_nonzero(inside))
+    centre = (start - offset) / unit
+    mu, noise, held = centre, variance / unit**2, START_SHARE * n_known
+    objective: list[float] = []
+    for sweep in range(n_sweeps + 1):
+        coupled = weights if sweep > 0 else np.zeros_like(weights)  # first each voxel by itself
+        counts, sums = np.zeros((2, len(inside), len(levels)))
+        bound = np.zeros(len(inside))
+        for colour in (0, 1):
+            _sweep(
+                scaled, inside, unary, levels, log_weight, (levels @ mu).astype(np.float32),
+                np.float32(1 / noise), coupled, colour, mean, counts, sums, bound,
+            )  # fmt: skip
+        penalty = 0.5 * n_known * np.log(noise) + 0.5 * held * ((mu - centre) ** 2).sum() / noise
+        objective.append((bound.sum() - penalty) / n_brain)
+        if sweep > 1 and objective[-1] - objective[-2] < GAIN:
+            break
+        if n_known and sweep < n_sweeps:  # means and noise that explain these fractions best
+            gram = (levels * counts.sum(0)[:, None]).T @ levels.astype(np.float64)
+            cross = levels.T @ sums.sum(0)
+            mu = np.linalg.solve(gram + held * np.eye(3), cross + held * centre)
+            left = square - 2 * mu @ cross + mu @ gram @ mu + held * ((mu - centre) ** 2).sum()
+            noise = max(left / n_known, 1e-8)
+    fractions = np.zeros((*brain.shape, 3), np.float32)
+    fractions[box] = mean
+    return PartialVolume(
+        fractions, mu * unit + offset, float(noise * unit**2), np.array(objective[1:])
+    )
+
+
+def _check(
+    values: np.ndarray,
+    brain: np.ndarray,
+    log_prior: np.ndarray,
+    means: np.ndarray,
+    variance: float,
+) -> None:
+    if brain.shape != values.shape or log_prior.shape != (*values.shape, 3):
+        raise InputError(
+            f"values, brain and log_prior must be (X, Y, Z), (X, Y, Z) and (X, Y, Z, 3); "
+            f"got {values.shape}, {brain.shape} and {log_prior.shape}."
+        )
+    if not brain.any():
+        raise InputError("The brain mask has no voxel; at least one is needed.")
+    if means.shape != (3,) or not np.isfinite(means).all() or np.ptp(means) <= 0:
+        raise InputError(f"means must be three finite numbers that differ; got {means.tolist()}.")
+    if not variance > 0:
+        raise InputError(f"variance must be above 0; got {variance:g}.")

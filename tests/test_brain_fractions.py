@@ -1,0 +1,111 @@
+"""Tissue fractions of the simulated head, whose true fractions are known."""
+
+import json
+from dataclasses import replace
+
+import fake
+import nibabel as nib
+import numpy as np
+import pytest
+
+import gmmseg
+from gmmseg import derivatives
+from gmmseg.batch import Job
+from gmmseg.checks import InputError
+from gmmseg.derivatives import Outputs
+from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.fractions import check_tissues
+from gmmseg.workflows.brain import BrainSettings
+
+
+@pytest.fixture(scope="module")
+def with_fractions(sample_t1):
+    return gmmseg.segment_brain(sample_t1, settings=BrainSettings(pve=True))
+
+
+def errors(result, truth):
+    """RMSE over brain voxels and tissues of fractions and of posteriors."""
+    inside = result.mask & (truth.sum(-1) > 0.95)  # no bone in the voxel
+    return [
+        float(np.sqrt(np.mean((found[inside] - truth[inside]) ** 2)))
+        for found in (result.fractions, result.posteriors)
+    ]
+
+
+def test_fractions_of_the_simulated_head_are_nearer_the_truth_than_posteriors(
+    with_fractions, sample_head
+):
+    fractions, posteriors = errors(with_fractions, sample_head.fractions)
+    assert fractions < 0.8 * posteriors, (fractions, posteriors)
+
+
+def test_asking_for_fractions_changes_nothing_else(with_fractions, sample_result):
+    assert sample_result.fractions is None
+    np.testing.assert_array_equal(with_fractions.labels, sample_result.labels)
+    np.testing.assert_array_equal(with_fractions.posteriors, sample_result.posteriors)
+    np.testing.assert_array_equal(with_fractions.corrected, sample_result.corrected)
+
+
+def test_fractions_cover_the_labelled_brain(with_fractions):
+    inside = with_fractions.mask
+    np.testing.assert_allclose(with_fractions.fractions[inside].sum(-1), 1, atol=1e-5)
+    assert not with_fractions.fractions[~inside].any()
+    assert not with_fractions.fractions.flags.writeable
+
+
+def test_the_record_tells_the_means_of_pure_tissue(with_fractions):
+    """The simulation paints CSF 40, GM 95, WM 130; 9 is the bound of the plain mixture's."""
+    means = with_fractions.decisions["pure tissue means"]
+    assert means["CSF"] < means["GM"] < means["WM"]
+    assert means == {
+        "GM": pytest.approx(95, abs=9),
+        "WM": pytest.approx(130, abs=9),
+        "CSF": pytest.approx(40, abs=9),
+    }
+
+
+def test_fractions_are_written_under_names_of_bids(tmp_path):
+    plain = fake.segmentation()
+    result = replace(plain, fractions=plain.posteriors)
+    outputs = Outputs(tmp_path, "sub-01", "T1w", True)
+    derivatives.write(result, outputs, tmp_path, provenance={})
+    for name in ("GM", "WM", "CSF"):
+        path = tmp_path / f"sub-01_label-{name}_desc-pve_probseg.nii.gz"
+        image = nib.load(path)
+        assert image.get_data_dtype() == np.float32
+        np.testing.assert_array_equal(
+            np.asarray(image.dataobj), plain.posteriors[..., plain.names.index(name)]
+        )
+        note = json.loads(path.with_name(path.name.replace("nii.gz", "json")).read_text())
+        assert "Share of each voxel" in note["Description"]
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written >= {p.name for p in outputs.all(result.names, pve=True)} - {"sub-01_qc.png"}
+
+
+def test_no_fractions_are_written_unless_asked_for(tmp_path):
+    outputs = Outputs(tmp_path, "sub-01", "T1w", True)
+    derivatives.write(fake.segmentation(), outputs, tmp_path, provenance={})
+    assert not list(tmp_path.glob("*pve*"))
+    assert not [path for path in outputs.all(("GM",)) if "pve" in path.name]
+
+
+def test_the_command_repeats_the_wish_for_fractions(tmp_path):
+    scan = tmp_path / "scan.nii"
+    assert "--pve" in Job(scan, settings={"pve": True}).command()
+    assert "--pve" not in Job(scan, settings={"pve": False}).command()
+
+
+def test_an_image_of_fractions_that_are_not_there_is_refused():
+    with pytest.raises(InputError, match="pve=True"):
+        fake.segmentation().fraction_image("GM")
+    plain = fake.segmentation()
+    with pytest.raises(InputError, match="No class"):
+        replace(plain, fractions=plain.posteriors).fraction_image("bone")
+
+
+def test_fractions_of_other_tissues_than_the_three_are_refused():
+    maps = np.full((2, 2, 2, 3), 1 / 3, np.float32)
+    atlas = TissueAtlas(maps, np.eye(4), ("CGM", "WM", "CSF"), (0, 1, 2), 3)
+    with pytest.raises(InputError, match="leave --pve out"):
+        check_tissues(atlas)
+    check_tissues(replace(atlas, names=("CSF", "WM", "GM")))
