@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from gmmseg.labels import codes
-from gmmseg.workflows.brain import BrainSettings, segment_brain
+from gmmseg.settings import BrainSettings
+from gmmseg.workflows.brain import segment_brain
 
 VARIANTS = {
     "as it is": {},

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 import gmmseg
-from gmmseg.workflows.brain import BrainSettings
+from gmmseg.settings import BrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench")) / "brainweb"

@@ -36,9 +36,10 @@ import numpy as np
 from gmmseg import selfcheck, volume
 from gmmseg.checks import InputError
 from gmmseg.metrics import dice_per_label
+from gmmseg.settings import BrainSettings
 from gmmseg.simulate import perturb
 from gmmseg.spatial.foreground import head_foreground
-from gmmseg.workflows.brain import BrainSettings, segment_brain
+from gmmseg.workflows.brain import segment_brain
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench"))

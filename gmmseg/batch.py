@@ -125,7 +125,8 @@ def run_job(
         # Loading the compiled kernels takes a second: only once the input is known to be good.
         tell("importing", 0.0)
         from gmmseg import provenance, regions, report
-        from gmmseg.workflows.brain import BrainSettings, segment_brain
+        from gmmseg.settings import BrainSettings
+        from gmmseg.workflows.brain import segment_brain
 
         settings = BrainSettings(**job.settings)
         _use_threads(settings.threads)

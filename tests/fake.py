@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import sys
 import types
-from dataclasses import dataclass
 
 import numpy as np
 
 from gmmseg.mixture.model import Mixture
 from gmmseg.segmentation import Segmentation
+from gmmseg.settings import BrainSettings
 from gmmseg.volume import Volume
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 0, 3.0, -20], [0, 2.0, 0, -10], [0, 0, 0, 1]])
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of the brain workflow that the command line knows."""
-
-    mrf: float = 0.3
-    bias_fwhm: float = 60.0
-    bias: str = "auto"
-    deformation: bool = True
-    stripped: bool | None = None
-    pve: bool = False
-    threads: int | None = None
 
 
 def ball(shape=(40, 24, 16)):
@@ -63,14 +50,13 @@ def segmentation(volume=None, settings=None, warnings=()):
         decisions={"stripped": False, "affine": np.eye(4)},
         warnings=warnings,
         volume=volume,
-        settings=settings or Settings(),
+        settings=settings or BrainSettings(),
     )
 
 
 def install_workflow(monkeypatch, segment):
     """Put ``segment`` in the place of ``gmmseg.workflows.brain.segment_brain``."""
     module = types.ModuleType("gmmseg.workflows.brain")
-    module.BrainSettings = Settings
     module.segment_brain = segment
     monkeypatch.setitem(sys.modules, "gmmseg.workflows.brain", module)
     # The ball is far smaller than a brain, which would be remarked on.

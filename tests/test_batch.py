@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from gmmseg import report, staging, volume
 from gmmseg.batch import Job, run_job
 from gmmseg.checks import InputError
+from gmmseg.settings import BrainSettings
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_the_mask_and_the_settings_reach_the_workflow(scan, calls, tmp_path):
     image, given, effective = calls[0]
     np.testing.assert_array_equal(given, fake.ball() > 0)
     assert image.path == scan
-    assert effective == fake.Settings(**settings)
+    assert effective == BrainSettings(**settings)
 
 
 def test_threads_are_limited_to_those_there_are(scan, calls, tmp_path):

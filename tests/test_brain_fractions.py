@@ -13,9 +13,9 @@ from gmmseg import derivatives
 from gmmseg.batch import Job
 from gmmseg.checks import InputError
 from gmmseg.derivatives import Outputs
+from gmmseg.settings import BrainSettings
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.fractions import check_tissues
-from gmmseg.workflows.brain import BrainSettings
 
 
 @pytest.fixture(scope="module")

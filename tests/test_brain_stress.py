@@ -10,8 +10,8 @@ import pytest
 import gmmseg
 from gmmseg.metrics import dice_per_label
 from gmmseg.selfcheck import class_statistics, doubts
+from gmmseg.settings import BrainSettings
 from gmmseg.simulate import perturb
-from gmmseg.workflows.brain import BrainSettings
 
 BOUND = 0.95  # Dice of each tissue with the untouched run, as asked of real heads
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 
 from gmmseg import cli, report
+from gmmseg.settings import BrainSettings
 
 COMMAND = Path(sys.executable).with_name("gmmseg")
 
@@ -215,7 +216,7 @@ def test_each_option_reaches_the_workflow_and_no_other_setting_changes(
 ):
     result = CliRunner().invoke(cli.main, ["brain", str(good), "-o", str(tmp_path), *words])
     assert result.exit_code == 0, result.output
-    assert calls[0][1] == fake.Settings(**expected)
+    assert calls[0][1] == BrainSettings(**expected)
 
 
 def test_paths_go_to_stdout_and_warnings_to_stderr(good, tmp_path, calls):

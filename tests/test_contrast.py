@@ -4,7 +4,7 @@ import pytest
 
 from gmmseg import contrast
 from gmmseg.checks import InputError
-from gmmseg.workflows.brain import BrainSettings
+from gmmseg.settings import BrainSettings
 
 MEANS = {
     "t1": {"CSF": 40, "GM": 95, "WM": 130},

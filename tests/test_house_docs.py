@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import gmmseg
 from gmmseg.cli import main
-from gmmseg.workflows.brain import BrainSettings
+from gmmseg.settings import BrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")])
