@@ -58,7 +58,7 @@ class Scan:
         labels : (X, Y, Z) ndarray, 0 outside the source
         inside : (X, Y, Z) bool ndarray, voxels that lie in the source
         """
-        index = np.indices(self.data.shape, dtype=np.float32, sparse=True)
+        index = _indices(self.data.shape)
         known = np.ones(self.data.shape, bool)
         source = []
         for axis in range(3):
@@ -144,7 +144,7 @@ def defaced(scan: Scan, to_template: np.ndarray, brain: np.ndarray, keep_mm: flo
     keep_mm : float
     """
     matrix = to_template @ scan.affine
-    i, j, k = np.indices(scan.data.shape, dtype=np.float32, sparse=True)
+    i, j, k = _indices(scan.data.shape)
     y, z = (np.float32(r[0]) * i + np.float32(r[1]) * j + np.float32(r[2]) * k + np.float32(r[3])
             for r in (matrix[1], matrix[2]))  # fmt: skip
     face = (y > 10) & (z < -45 + 0.4 * (y - 10))
@@ -232,3 +232,9 @@ def _turn(scan: Scan, rotation: ArrayLike) -> np.ndarray:
     middle = scan.affine @ [*((np.array(scan.data.shape) - 1) / 2), 1]
     turn[:3, 3] = middle[:3] - turn[:3, :3] @ middle[:3]
     return turn
+
+
+def _indices(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Voxel indices along each axis, float32, shaped to be combined by broadcasting."""
+    ranges = [np.arange(n, dtype=np.float32) for n in shape]
+    return list(np.meshgrid(*ranges, indexing="ij", sparse=True))
