@@ -12,6 +12,15 @@ from gmmseg.spatial.atlas import corner
 N_BLOCKS = 16  # fixed: see above
 
 
+@njit(cache=True)
+def _in_order(values: np.ndarray) -> float:
+    """Sum from first to last; in a parallel function ``values.sum()`` would be split by threads."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 @njit(cache=True, parallel=True, nogil=True)
 def evidence_under(
     maps: np.ndarray,
@@ -67,7 +76,7 @@ def evidence_under(
                 value += prior[n, c] * density[bins[n], c]
             total += np.log(value)
         totals[block] = total
-    return totals.sum()
+    return _in_order(totals)
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -144,7 +153,7 @@ def score_under(
                         hessian[a, p, b, q] += squares[
                             block, max(a, b), min(a, b), max(p, q), min(p, q)
                         ]
-    return totals.sum(), gradient, hessian
+    return _in_order(totals), gradient, hessian
 
 
 @njit(cache=True, parallel=True, nogil=True)

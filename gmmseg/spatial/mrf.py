@@ -98,8 +98,11 @@ def _bound(
     wx: np.float32,
     wy: np.float32,
     wz: np.float32,
-) -> float:
-    """Evidence lower bound of the active voxels, nats, summed plane by plane."""
+) -> np.ndarray:
+    """Evidence lower bound of the active voxels of each plane, nats.
+
+    Summed by the caller: a sum in here would be split by threads.
+    """
     nx, ny, nz, n_classes = q.shape
     planes = np.zeros(nx)
     for i in prange(nx):
@@ -126,7 +129,7 @@ def _bound(
                     if k > 0 and not active[i, j, k - 1]:
                         pair += wz * q[i, j, k - 1, c]
                     planes[i] += p * (log_joint[i, j, k, c] + pair - np.log(p))
-    return planes.sum()
+    return planes
 
 
 def mean_field(
@@ -162,10 +165,10 @@ def mean_field(
     _unary(log_joint, q)
     wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
     count = max(int(np.count_nonzero(active)), 1)
-    bound = [_bound(log_joint, q, active, wx, wy, wz) / count]
+    bound = [_bound(log_joint, q, active, wx, wy, wz).sum() / count]
     for _ in range(n_sweeps if beta > 0 else 0):
         change = max(_sweep(log_joint, q, active, wx, wy, wz, colour) for colour in (0, 1))
-        bound.append(_bound(log_joint, q, active, wx, wy, wz) / count)
+        bound.append(_bound(log_joint, q, active, wx, wy, wz).sum() / count)
         if change < tol:
             break
     return q, np.array(bound)
