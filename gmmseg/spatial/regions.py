@@ -72,6 +72,9 @@ PALLIDUM_REACH, FRONT_OF_STEM = 1.15, -5.0  # radii; y in mm
 DEEP_BOX = ((-45.0, 45.0), (-55.0, 40.0), (-30.0, 40.0))
 """x, y and z that hold all of it, mm."""
 
+NUCLEI_AND_STEM = ((-45.0, 45.0), (-65.0, 40.0), (-1000.0, 40.0))
+"""The same with the brainstem and room for soft borders."""
+
 PEDUNCLE_X, MIDBRAIN_X = 15.0, 17.0
 """Half widths of pons and midbrain, mm."""
 
@@ -125,7 +128,7 @@ def by_anatomy(
     -------
     grey, white : (X, Y, Z) ndarrays of the same sum
     """
-    points = coordinates(grey.shape, affine)
+    box, points = _within(coordinates(grey.shape, affine), NUCLEI_AND_STEM)
     size = np.abs(np.diag(affine)[:3])
     pallidum = next(n for n in NUCLEI if n.name == "pallidum").radius(points) < PALLIDUM_REACH
     stem = _stem(points) & (points[2] < _midbrain_top(points[1])) & (points[1] < FRONT_OF_STEM)
@@ -133,8 +136,11 @@ def by_anatomy(
         share * ndimage.gaussian_filter(region.astype(np.float32), SOFT_MM / size)
         for share, region in ((TO_GREY, pallidum), (TO_WHITE, stem))
     )
-    moved = to_grey * white - to_white * grey
-    return grey + moved, white - moved
+    grey, white = grey.copy(), white.copy()
+    moved = to_grey * white[box] - to_white * grey[box]
+    grey[box] += moved
+    white[box] -= moved
+    return grey, white
 
 
 def coordinates(shape: Sequence[int], affine: np.ndarray) -> list[np.ndarray]:
@@ -188,17 +194,23 @@ def _stem(points: Sequence[np.ndarray]) -> np.ndarray:
 def _deep(points: Sequence[np.ndarray]) -> np.ndarray:
     """The nuclei and what lies between them, parted from cortex half way; bool."""
     out = np.zeros(np.broadcast_shapes(*(p.shape for p in points)), bool)
-    cut = [
-        (p.ravel() > low) & (p.ravel() < high)
-        for p, (low, high) in zip(points, DEEP_BOX, strict=True)
-    ]
-    box = tuple(slice(int(c.argmax()), int(len(c) - c[::-1].argmax())) for c in cut)
-    x, y, z = points
-    middle = (x[box[0]], y[:, box[1]], z[..., box[2]])
+    box, middle = _within(points, DEEP_BOX)
     near = np.minimum.reduce([n.radius(middle) for n in (*NUCLEI, CAUDATE_BODY)])
     far = np.minimum.reduce([other.radius(middle) for other in NEIGHBOURS])
     out[box] = (near < REACH) & (near < far)
     return out
+
+
+def _within(
+    points: Sequence[np.ndarray], limits: Sequence[tuple[float, float]]
+) -> tuple[tuple[slice, slice, slice], list[np.ndarray]]:
+    """The box of a grid between ``limits`` of x, y and z (mm), and its coordinates."""
+    cut = [
+        (p.ravel() > low) & (p.ravel() < high)
+        for p, (low, high) in zip(points, limits, strict=True)
+    ]
+    x, y, z = (slice(int(c.argmax()), int(len(c) - c[::-1].argmax())) for c in cut)
+    return (x, y, z), [points[0][x], points[1][:, y], points[2][..., z]]
 
 
 def _ball(points: Sequence[np.ndarray], centre: Sequence[float], radius: float) -> np.ndarray:
