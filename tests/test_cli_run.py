@@ -148,7 +148,7 @@ def test_without_bias_correction_the_scan_comes_back(masked, sample_t1):
 
 def test_given_settings_are_recorded(masked):
     record = json.loads((masked / "head_desc-provenance.json").read_text())
-    expected = {"mrf": 0, "bias_fwhm": 80, "bias": False, "stripped": False, "threads": 2}
+    expected = {"mrf": 0, "bias_fwhm": 80, "bias": "off", "stripped": False, "threads": 2}
     assert expected.items() <= record["settings"].items()
     assert record["mask"]["path"].endswith("mask.nii")
     assert "--volume 1" in record["command"]

@@ -93,7 +93,7 @@ def test_place_tells_nothing_where_classes_look_alike_and_all_it_can_where_they_
 
 def test_the_sample_scan_passes_every_check(sample_result):
     checks = selfcheck.check(sample_result)
-    assert len(checks) == 15
+    assert len(checks) == 16
     assert all(c.passed for c in checks), [c for c in checks if not c.passed]
 
 
