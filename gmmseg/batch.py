@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from gmmseg import atlasfiles, derivatives, labels, selfcheck, staging, volume
@@ -124,6 +126,7 @@ def run_job(
     with staging.staged(job.out, targets) as stage:
         # Loading the compiled kernels takes a second: only once the input is known to be good.
         tell("importing", 0.0)
+        Thread(target=import_module, args=("matplotlib.figure",)).start()  # while kernels run
         from gmmseg import provenance, regions, report
         from gmmseg.settings import BrainSettings
         from gmmseg.workflows.brain import segment_brain

@@ -64,15 +64,11 @@ def draw(segmentation: Segmentation, *, title: str = "") -> Figure:
     figure = Figure(figsize=(WIDTH, height), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     slices = figure.add_gridspec(
-        3, N_SLICES, left=0.005, right=0.995, top=1 - top / height, bottom=bottom / height,
-        wspace=0.02, hspace=0.02, height_ratios=shapes,
+        3, 1, left=0.005, right=0.995, top=1 - top / height, bottom=bottom / height,
+        hspace=0.02, height_ratios=shapes,
     )  # fmt: skip
     for row, plane in enumerate(PLANES):
-        for column, index in enumerate(head.cuts(plane, N_SLICES)):
-            ax = figure.add_subplot(slices[row, column])
-            head.show_scan(ax, plane, index)
-            head.show_contours(ax, plane, index)
-            _sign(ax, f"{'xyz'[plane.axis]} = {head.position(plane, index):.0f} mm", plane)
+        head.show_row(figure.add_subplot(slices[row]), plane, head.cuts(plane, N_SLICES))
     below = figure.add_gridspec(
         2, 5, left=0.03, right=0.99, top=(bottom - 0.5) / height, bottom=0.6 / height,
         wspace=0.03, hspace=0.18, width_ratios=(2.6, 1, 1, 1, 1.6),
@@ -222,7 +218,27 @@ class _Head:
         ax.imshow(picture, cmap="gray", vmin=low, vmax=high, **self.frame(plane))
         ax.set_axis_off()
 
-    def show_contours(self, ax: Axes, plane: Plane, index: int) -> None:
+    def show_row(self, ax: Axes, plane: Plane, indices: Sequence[int]) -> None:
+        """Slices side by side with their contours; one axes for all takes a third of the time."""
+        low, high = self.window
+        across = np.delete(self.spacing, plane.axis)  # mm
+        cuts = [_slice(self.scan, plane, index) for index in indices]
+        height, width = cuts[0].shape
+        gap = max(1, round(0.02 * width))  # voxels
+        row = np.full((height, len(cuts) * (width + gap) - gap), np.nan, np.float32)
+        for column, cut in enumerate(cuts):
+            left = column * (width + gap)
+            row[:, left : left + width] = cut
+            self._outline(ax, plane, indices[column], left * across[0])
+            corners = np.array([left, left + width]) * across[0], height * across[1]
+            text = f"{'xyz'[plane.axis]} = {self.position(plane, indices[column]):.0f} mm"
+            _sign(ax, text, plane, *corners)
+        size = np.array(row.shape[::-1]) * across
+        extent = (0.0, size[0], 0.0, size[1])
+        ax.imshow(row, cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
+        ax.set_axis_off()
+
+    def _outline(self, ax: Axes, plane: Plane, index: int, left: float) -> None:
         """Where WM, then WM and GM, then the whole brain has a probability of one half."""
         from contourpy import contour_generator
         from matplotlib.collections import LineCollection
@@ -230,17 +246,17 @@ class _Head:
         edges = [
             (np.arange(n) + 0.5) * s for n, s in zip(self.scan.shape, self.spacing, strict=True)
         ]
-        across = [edge for axis, edge in enumerate(edges) if axis != plane.axis]
+        x, y = (edge for axis, edge in enumerate(edges) if axis != plane.axis)
         total: Any = 0.0
         for name in outlined(self.names):
             k = self.names.index(name)
             total = total + _slice(self.posteriors[..., k], plane, index)
             if total.min() < 0.5 < total.max():
                 # ax.contour does the same in three times the time
-                x, y = across
-                lines: Any = contour_generator(x=x, y=y, z=total, line_type="Separate").lines(0.5)
+                drawer: Any = contour_generator(x=x + left, y=y, z=total, line_type="Separate")
                 ax.add_collection(
-                    LineCollection(lines, colors=self.colours[k], linewidths=0.8), autolim=False
+                    LineCollection(drawer.lines(0.5), colors=self.colours[k], linewidths=0.8),
+                    autolim=False,
                 )
 
     def show_labels(self, ax: Axes, plane: Plane, index: int) -> None:
@@ -283,14 +299,14 @@ def _box(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
     return low, mid, high
 
 
-def _sign(ax: Axes, text: str, plane: Plane) -> None:
+def _sign(ax: Axes, text: str, plane: Plane, sides: np.ndarray, height: float) -> None:
+    """Name a slice between two ``sides`` and the patient's own sides in it; mm."""
     shade = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5}
-    style: dict[str, Any] = {
-        "transform": ax.transAxes, "color": "white", "fontsize": 9, "bbox": shade,
-    }  # fmt: skip
-    ax.text(0.02, 0.02, text, **style)
-    ax.text(0.02, 0.5, plane.low, va="center", **style)
-    ax.text(0.98, 0.5, plane.high, va="center", ha="right", **style)
+    style: dict[str, Any] = {"color": "white", "fontsize": 9, "bbox": shade}
+    left, right = sides + 0.02 * np.ptp(sides) * np.array([1, -1])
+    ax.text(left, 0.02 * height, text, **style)
+    ax.text(left, 0.5 * height, plane.low, va="center", **style)
+    ax.text(right, 0.5 * height, plane.high, va="center", ha="right", **style)
 
 
 def _write_notes(ax: Axes, segmentation: Segmentation) -> None:

@@ -6,7 +6,7 @@ from numba import njit, prange
 Box = tuple[slice, slice, slice]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _entropy(q: np.ndarray, brain: np.ndarray, out: np.ndarray) -> None:
     for i in prange(q.shape[0]):
         for j in range(q.shape[1]):
@@ -44,7 +44,7 @@ def entropy(q: np.ndarray, brain: np.ndarray, box: Box, shape: tuple[int, ...]) 
     return out
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _contacts(q: np.ndarray, active: np.ndarray) -> np.ndarray:
     n = q.shape[3]
     planes = np.zeros((q.shape[0], n, n))

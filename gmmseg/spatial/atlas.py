@@ -13,6 +13,7 @@ from gmmseg.spatial.blur import blurred, thinned
 TISSUES = ("GM", "WM", "CSF")
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
 LABELS = (0, 1, 2, 0, 3, 3, 3)
+DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,42 +114,77 @@ def head_atlas(
     size = np.sqrt((affine[:3, :3] ** 2).sum(0))
     distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
     z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
-    below = expit(-(z + 25.0) / 8.0)[None, None, :]
+    below = expit(-(z + 25.0) / 8.0)
     # The packaged mask ends near the pial surface: the space above it holds CSF too.
-    rim = expit((rim_mm - distance) / rim_width_mm)
-    inside = np.maximum(inside, rim)
+    inside = np.maximum(inside, expit((rim_mm - distance) / rim_width_mm))
     deep = _deep_region(inside, affine)
-    csf = np.clip(inside - grey - white, 0, 1)
     distance = np.maximum(distance - rim_mm, 0)
-    bone = bone_peak * np.exp(-0.5 * ((distance - bone_mm) / 3.0) ** 2)
-    air = expit((distance - 13.0) / 4.0)
-    soft = (1 - air) * (1 - bone)
-    far = distance > 6
-    bone = np.where(far, (1 - below) * bone + below * 0.2, bone)
-    soft = np.where(far, (1 - below) * soft + below * 0.6, soft)
-    air = np.where(far, (1 - below) * air + below * 0.2, air)
-    outside = np.stack([bone, soft, air], axis=-1) + 0.02
-    outside /= outside.sum(-1, keepdims=True)
-    maps = np.concatenate(
-        [
-            np.stack([(1 - deep) * grey, white, csf, deep * grey], axis=-1),
-            (1 - inside)[..., None] * outside,
-        ],
-        axis=-1,
-    ).astype(np.float32)
-    maps = np.clip(maps, 0, None) + 1e-4
-    maps /= maps.sum(-1, keepdims=True)
+    maps = np.empty((*inside.shape, len(CLASSES)), np.float32)
+    _compose(grey, white, inside, deep, distance, below, bone_peak, bone_mm, maps)
     return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _compose(
+    grey: np.ndarray,
+    white: np.ndarray,
+    inside: np.ndarray,
+    deep: np.ndarray,
+    distance: np.ndarray,
+    below: np.ndarray,
+    bone_peak: float,
+    bone_mm: float,
+    maps: np.ndarray,
+) -> None:
+    """Write the probability of each of :data:`CLASSES` at each voxel."""
+    nx, ny, nz, n_classes = maps.shape
+    for i in prange(nx):
+        for j in range(ny):
+            for k in range(nz):
+                g, w, d = grey[i, j, k], white[i, j, k], distance[i, j, k]
+                bone = bone_peak * np.exp(-0.5 * ((d - bone_mm) / 3.0) ** 2)
+                air = 1.0 / (1.0 + np.exp((13.0 - d) / 4.0))
+                soft = (1.0 - air) * (1.0 - bone)
+                if d > 6.0:
+                    low = below[k]
+                    bone = (1.0 - low) * bone + low * 0.2
+                    soft = (1.0 - low) * soft + low * 0.6
+                    air = (1.0 - low) * air + low * 0.2
+                scale = (1.0 - inside[i, j, k]) / (bone + soft + air + 0.06)
+                here = maps[i, j, k]
+                here[0] = (1.0 - deep[i, j, k]) * g
+                here[1] = w
+                here[2] = min(max(inside[i, j, k] - g - w, 0.0), 1.0)
+                here[3] = deep[i, j, k] * g
+                here[4] = scale * (bone + 0.02)
+                here[5] = scale * (soft + 0.02)
+                here[6] = scale * (air + 0.02)
+                total = 0.0
+                for c in range(n_classes):
+                    here[c] = max(here[c], 0.0) + 1e-4
+                    total += here[c]
+                for c in range(n_classes):
+                    here[c] /= total
 
 
 def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Where grey matter is basal ganglia or thalamus: a soft box in the middle of the brain."""
     index = np.ogrid[tuple(slice(n) for n in inside.shape)]
     x, y, z = (np.abs(affine[i, i]) * index[i] + affine[i, 3] for i in range(3))
-    box = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
+    region = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
     size = np.abs(np.diag(affine)[:3])
-    box &= ndimage.distance_transform_edt(inside > 0.5, sampling=size) > 22
-    return ndimage.gaussian_filter(box.astype(np.float32), 1.5 / size)
+    # What is out of reach of the box's edge does not change how deep a voxel of it lies.
+    reach = np.ceil((DEEP_MM + 1) / size).astype(int)
+    corners = [np.flatnonzero(region.any(axis=tuple({0, 1, 2} - {i})))[[0, -1]] for i in range(3)]
+    near = tuple(
+        slice(max(0, low - r), high + 1 + r) for (low, high), r in zip(corners, reach, strict=True)
+    )
+    out = np.zeros(inside.shape, np.float32)
+    depth = ndimage.distance_transform_edt(inside[near] > 0.5, sampling=size)
+    out[near] = ndimage.gaussian_filter(
+        (region[near] & (depth > DEEP_MM)).astype(np.float32), 1.5 / size
+    )
+    return out
 
 
 def resampled(
@@ -195,7 +231,7 @@ def corner(x: float, n: int) -> tuple[int, float]:
     return i, x - i
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
     """Interpolate the class probabilities at points of the atlas.
 
@@ -222,7 +258,7 @@ def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> Non
                         prior[n, c] += w * maps[i + di, j + dj, k + dk, c]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def score_at(
     maps: np.ndarray,
     points: np.ndarray,

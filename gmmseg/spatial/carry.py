@@ -88,7 +88,7 @@ class TemplateMap:
         return np.asarray(flat + np.column_stack(moved), np.float64)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _sample(
     maps: np.ndarray,
     first: np.ndarray,

@@ -178,7 +178,7 @@ def tabulate(
     )
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def expectation(
     values: np.ndarray,
     outside: np.ndarray,

@@ -84,7 +84,7 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
     return fit.basis.resampled(positions).field(fit.coefficients.astype(np.float32))
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _log_joint(
     values: np.ndarray,
     first: np.ndarray,
@@ -199,7 +199,7 @@ def clean_brain(outside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return filled(largest_component(brain & near))
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _settle(q: np.ndarray, brain: np.ndarray, labels: np.ndarray, posteriors: np.ndarray) -> None:
     n_tissues = posteriors.shape[3]
     for i in prange(q.shape[0]):

@@ -19,7 +19,7 @@ def neighbour_weights(spacing: Sequence[float] | np.ndarray) -> np.ndarray:
     return 3.0 * inverse / inverse.sum()
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
     """Posterior of each voxel by itself."""
     nx, ny, nz, n_classes = q.shape
@@ -37,7 +37,7 @@ def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
                     q[i, j, k, c] /= total
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _sweep(
     log_joint: np.ndarray,
     q: np.ndarray,
@@ -90,7 +90,7 @@ def _sweep(
     return change.max()
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _bound(
     log_joint: np.ndarray,
     q: np.ndarray,

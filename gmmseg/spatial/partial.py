@@ -93,7 +93,7 @@ def mixing_levels() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(rows).astype(np.float32), np.log(weights).astype(np.float32)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _sweep(
     values: np.ndarray,
     brain: np.ndarray,
