@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 # gmmseg (and `gmmseg --help`) does not load numba, nibabel or matplotlib.
 _PUBLIC = {
     "BayesianGaussianMixture": "gmmseg.mixture.estimator",
+    "BrainSegmentation": "gmmseg.tissues",
     "BrainSettings": "gmmseg.settings",
     "GaussianMixture": "gmmseg.mixture.estimator",
     "InputError": "gmmseg.checks",

@@ -15,8 +15,8 @@ from gmmseg.checks import InputError
 from gmmseg.derivatives import Outputs
 
 if TYPE_CHECKING:
-    from gmmseg.segmentation import Segmentation
     from gmmseg.stopwatch import Stopwatch
+    from gmmseg.tissues import BrainSegmentation
 
 SWITCHES = {
     "stripped": ("--stripped", "--whole-head"),
@@ -67,7 +67,7 @@ class Job:
 class Done:
     """What a job left behind."""
 
-    segmentation: Segmentation
+    segmentation: BrainSegmentation
     written: tuple[Path, ...]
     checks: tuple[selfcheck.Check, ...] = ()
 

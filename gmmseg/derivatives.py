@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import nibabel as nib
 
     from gmmseg.regions import BrainRegions
-    from gmmseg.segmentation import Segmentation
+    from gmmseg.tissues import BrainSegmentation
 
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*_[A-Za-z0-9]+")
 _EXTENSIONS = re.compile(
@@ -103,7 +103,7 @@ class Outputs:
 
 
 def write(
-    segmentation: Segmentation,
+    segmentation: BrainSegmentation,
     outputs: Outputs,
     folder: Path,
     *,
@@ -115,7 +115,7 @@ def write(
 
     Parameters
     ----------
-    segmentation : Segmentation
+    segmentation : BrainSegmentation
     outputs : Outputs
         Names; its own folder is not touched.
     folder : Path
@@ -194,7 +194,7 @@ def label_table(names: Sequence[str], scheme: str) -> list[dict[str, object]]:
     ]
 
 
-def volume_table(segmentation: Segmentation) -> list[dict[str, object]]:
+def volume_table(segmentation: BrainSegmentation) -> list[dict[str, object]]:
     """Rows of ``_desc-volumes.tsv``: mL of each class and of the brain, and a 90 % interval."""
     return [
         {
@@ -233,7 +233,7 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     _write_json(path, content)
 
 
-def _about_uncertainty(segmentation: Segmentation) -> dict[str, Any]:
+def _about_uncertainty(segmentation: BrainSegmentation) -> dict[str, Any]:
     """Sidecar of the map of the entropy."""
     classes = [*segmentation.names, *(["outside"] if segmentation.uncertainty is not None else [])]
     return {
@@ -246,7 +246,7 @@ def _about_uncertainty(segmentation: Segmentation) -> dict[str, Any]:
 
 
 def _write_images(
-    segmentation: Segmentation, here: Outputs, scheme: str, extra: Sequence[str]
+    segmentation: BrainSegmentation, here: Outputs, scheme: str, extra: Sequence[str]
 ) -> None:
     images: dict[str, Callable[[], nib.Nifti1Image]] = {
         here.corrected: segmentation.corrected_image,  # the slowest to compress goes first

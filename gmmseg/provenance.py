@@ -19,12 +19,12 @@ from gmmseg import atlasfiles
 from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
-    from gmmseg.segmentation import Segmentation
     from gmmseg.selfcheck import Check
+    from gmmseg.tissues import BrainSegmentation
 
 
 def record(
-    segmentation: Segmentation,
+    segmentation: BrainSegmentation,
     *,
     scan: Path,
     mask: Path | None,
@@ -36,7 +36,7 @@ def record(
 
     Parameters
     ----------
-    segmentation : Segmentation
+    segmentation : BrainSegmentation
     scan, mask : Path
         Files that went in, hashed here.
     labels : str
@@ -81,7 +81,7 @@ def record(
     return plain(content)
 
 
-def components(segmentation: Segmentation) -> list[dict[str, Any]]:
+def components(segmentation: BrainSegmentation) -> list[dict[str, Any]]:
     """Class, weight, mean and standard deviation of each Gaussian."""
     mixture = segmentation.mixture
     rows = zip(

@@ -16,8 +16,8 @@ from gmmseg.spatial.regions import REGIONS
 if TYPE_CHECKING:
     import nibabel as nib
 
-    from gmmseg.segmentation import Segmentation
     from gmmseg.spatial.labelling import Box
+    from gmmseg.tissues import BrainSegmentation
     from gmmseg.volume import Volume
 
 NAMES = ("WM", "CSF", "CGM", *REGIONS)
@@ -48,7 +48,7 @@ class BrainRegions:
         return {n: float(c) * self.volume.voxel_ml for n, c in zip(self.names, counts, strict=True)}
 
 
-def brain_regions(segmentation: Segmentation) -> BrainRegions:
+def brain_regions(segmentation: BrainSegmentation) -> BrainRegions:
     """Tell the parts of the brain apart by where the deformed atlas has them.
 
     Tissue labels are kept: grey matter is cortex or deep grey matter, and what the atlas has in
@@ -58,7 +58,7 @@ def brain_regions(segmentation: Segmentation) -> BrainRegions:
 
     Parameters
     ----------
-    segmentation : Segmentation with classes GM, WM and CSF, made with the packaged atlas
+    segmentation : BrainSegmentation with classes GM, WM and CSF, made with the packaged atlas
 
     Returns
     -------

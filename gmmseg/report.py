@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gmmseg.segmentation import Segmentation
+    from gmmseg.tissues import BrainSegmentation
 
 WIDTH = 16.0  # of the figure, inches
 N_SLICES = 7
@@ -41,12 +41,12 @@ PLANES = (
 )
 
 
-def draw(segmentation: Segmentation, *, title: str = "") -> Figure:
+def draw(segmentation: BrainSegmentation, *, title: str = "") -> Figure:
     """Slices with tissue contours, labels, the histogram with the fitted classes, the bias field.
 
     Parameters
     ----------
-    segmentation : Segmentation
+    segmentation : BrainSegmentation
     title : str
         Name of the scan.
 
@@ -97,7 +97,7 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="png", pil_kwargs={"compress_level": 1})
 
 
-def draw_histogram(ax: Axes, segmentation: Segmentation) -> None:
+def draw_histogram(ax: Axes, segmentation: BrainSegmentation) -> None:
     """Intensities of the corrected brain with the fitted classes and their sum drawn over them."""
     inside = segmentation.corrected[segmentation.mask]
     inside = inside[np.isfinite(inside)]
@@ -122,12 +122,14 @@ def draw_histogram(ax: Axes, segmentation: Segmentation) -> None:
     ax.legend(fontsize=9, frameon=False)
 
 
-def class_densities(segmentation: Segmentation, intensities: np.ndarray) -> dict[str, np.ndarray]:
+def class_densities(
+    segmentation: BrainSegmentation, intensities: np.ndarray
+) -> dict[str, np.ndarray]:
     """Density of each class in the brain; together they integrate to one.
 
     Parameters
     ----------
-    segmentation : Segmentation
+    segmentation : BrainSegmentation
         Components of classes outside the brain (skull, scalp) are left out, and the weights of
         the others made to sum to one.
     intensities : (N,) ndarray
@@ -171,7 +173,7 @@ def outlined(names: Sequence[str]) -> list[str]:
 class _Head:
     """Arrays of a segmentation in RAS+ order, cut to the brain and a margin."""
 
-    def __init__(self, segmentation: Segmentation) -> None:
+    def __init__(self, segmentation: BrainSegmentation) -> None:
         self.affine = volumes.canonical_affine(segmentation.volume)
         self.spacing = voxel_sizes(self.affine)
 
@@ -309,7 +311,7 @@ def _sign(ax: Axes, text: str, plane: Plane, sides: np.ndarray, height: float) -
     ax.text(right, 0.5 * height, plane.high, va="center", ha="right", **style)
 
 
-def _write_notes(ax: Axes, segmentation: Segmentation) -> None:
+def _write_notes(ax: Axes, segmentation: BrainSegmentation) -> None:
     """Volumes and warnings, in the upper part of the axes."""
     ax.set_axis_off()
     lines = ["         labels  probabilities"]
@@ -322,7 +324,7 @@ def _write_notes(ax: Axes, segmentation: Segmentation) -> None:
     ax.text(0.03, 1.0, "\n".join(lines[:16]), family="monospace", fontsize=9, va="top")
 
 
-def _write_heading(figure: Figure, segmentation: Segmentation, title: str) -> None:
+def _write_heading(figure: Figure, segmentation: BrainSegmentation, title: str) -> None:
     from matplotlib.lines import Line2D
 
     inch = 1 / figure.get_figheight()

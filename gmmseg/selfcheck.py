@@ -17,7 +17,7 @@ from gmmseg import contrast
 from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
-    from gmmseg.segmentation import Segmentation
+    from gmmseg.tissues import BrainSegmentation
 
 PLAUSIBLE_ML = {"GM": (250, 1200), "WM": (150, 900), "CSF": (20, 1000), "brain": (700, 2300)}
 """Volumes from a child's first year to the largest of adults and to severe atrophy. Healthy adults
@@ -64,12 +64,12 @@ class Check:
         }
 
 
-def check(segmentation: Segmentation) -> tuple[Check, ...]:
+def check(segmentation: BrainSegmentation) -> tuple[Check, ...]:
     """Every check of a segmentation of the brain, passed or not.
 
     Parameters
     ----------
-    segmentation : Segmentation
+    segmentation : BrainSegmentation
         What its classes do not allow, or the workflow did not measure, is not checked.
 
     Returns
@@ -84,24 +84,24 @@ def check(segmentation: Segmentation) -> tuple[Check, ...]:
     )
 
 
-def doubts(segmentation: Segmentation) -> tuple[str, ...]:
+def doubts(segmentation: BrainSegmentation) -> tuple[str, ...]:
     """What speaks against this being a brain in a scan of its contrast, a message each."""
     return tuple(c.message for c in check(segmentation) if not c.passed)
 
 
-def failed(segmentation: Segmentation) -> tuple[str, ...]:
+def failed(segmentation: BrainSegmentation) -> tuple[str, ...]:
     """Names of the checks that did not pass."""
     return tuple(c.name for c in check(segmentation) if not c.passed)
 
 
-def class_statistics(segmentation: Segmentation) -> tuple[dict[str, float], dict[str, float]]:
+def class_statistics(segmentation: BrainSegmentation) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
     names = [str(name) for name in ("CSF", "GM", "WM") if name in segmentation.names]
     means = {name: segmentation.class_mean(name) for name in names}
     return means, {name: _class_spread(segmentation, name) for name in names}
 
 
-def _intensities(segmentation: Segmentation) -> Iterator[Check]:
+def _intensities(segmentation: BrainSegmentation) -> Iterator[Check]:
     """Order of the class means in the contrast of the scan, and the steps between them."""
     # Other workflows decide on no contrast: theirs is that of T1.
     decided = segmentation.decisions.get("contrast", "t1")
@@ -110,7 +110,7 @@ def _intensities(segmentation: Segmentation) -> Iterator[Check]:
         yield Check(one.name, one.measured, one.least, math.inf, one.unit, one.message)
 
 
-def _volumes(segmentation: Segmentation) -> Iterator[Check]:
+def _volumes(segmentation: BrainSegmentation) -> Iterator[Check]:
     for row in reversed(segmentation.volumes_ml()):
         if row.name not in PLAUSIBLE_ML:
             continue
@@ -125,7 +125,7 @@ def _volumes(segmentation: Segmentation) -> Iterator[Check]:
         yield Check(f"volume of {row.name}", row.from_labels, low, high, "mL", message)
 
 
-def _edge(segmentation: Segmentation) -> Check:
+def _edge(segmentation: BrainSegmentation) -> Check:
     """Area of the brain on the faces of the image."""
     cut = cut_area_cm2(segmentation.mask, voxel_sizes(segmentation.volume.affine))
     return Check(
@@ -145,7 +145,7 @@ def cut_area_cm2(mask: np.ndarray, spacing: np.ndarray) -> float:
     return max(areas)
 
 
-def _fit(segmentation: Segmentation) -> Iterator[Check]:
+def _fit(segmentation: BrainSegmentation) -> Iterator[Check]:
     """What the workflow measured of its fit; see :mod:`gmmseg.spatial.plausibility`."""
     figures = segmentation.figures
     wrong_place = "the template may lie in the wrong place. Check the orientation in the header."
@@ -197,7 +197,7 @@ def _fit(segmentation: Segmentation) -> Iterator[Check]:
             yield Check(name, value, low, high, unit, message.format(value, low, high, -value))
 
 
-def _class_spread(segmentation: Segmentation, name: str) -> float:
+def _class_spread(segmentation: BrainSegmentation, name: str) -> float:
     """Largest standard deviation of a class's Gaussians; 0 if it has none."""
     owners = segmentation.component_names
     own = [k for k, owner in enumerate(owners) if owner == name]

@@ -8,8 +8,8 @@ import types
 import numpy as np
 
 from gmmseg.mixture.model import Mixture
-from gmmseg.segmentation import Segmentation
 from gmmseg.settings import BrainSettings
+from gmmseg.tissues import BrainSegmentation
 from gmmseg.volume import Volume
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 0, 3.0, -20], [0, 2.0, 0, -10], [0, 0, 0, 1]])
@@ -36,7 +36,7 @@ def segmentation(volume=None, settings=None, warnings=()):
     posteriors = np.float32(1 / 30) * (labels > 0)[..., None] + posteriors
     means = np.array([80.0, 110.0, 30.0, 10.0])[:, None]
     counts = np.bincount(labels.ravel(), minlength=4)[[1, 2, 3, 0]]
-    return Segmentation(
+    return BrainSegmentation(
         labels=labels,
         posteriors=posteriors,
         mask=labels > 0,

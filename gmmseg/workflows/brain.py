@@ -13,7 +13,6 @@ from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
-from gmmseg.segmentation import Segmentation
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import ambiguity, labelling, mrf, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
@@ -25,6 +24,7 @@ from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
 from gmmseg.spatial.shading import Shading, shading
+from gmmseg.tissues import BrainSegmentation
 
 NEVER = 50.0  # nats
 MIN_VOXELS = 3000  # of brain, to tell tissues apart
@@ -56,7 +56,7 @@ def segment_brain(
     *,
     volume_index: int | None = None,
     progress: Callable[[str, float], None] | None = None,
-) -> Segmentation:
+) -> BrainSegmentation:
     """Label grey matter, white matter and CSF in a T1-weighted scan of a head or a brain.
 
     Parameters
@@ -72,7 +72,8 @@ def segment_brain(
 
     Returns
     -------
-    Segmentation on the grid of the image; classes GM, WM and CSF, or those of ``settings.atlas``
+    BrainSegmentation on the grid of the image; classes GM, WM and CSF, or those of
+    ``settings.atlas``
 
     Raises
     ------
@@ -159,7 +160,7 @@ def segment_brain(
     corrected += np.float32(head.offset)
     components = tuple(atlas.names[k] for k in fit.model.owner)
     means = contrast.class_means(components, fit.model.means)
-    return Segmentation(
+    return BrainSegmentation(
         labels=volumes.from_canonical(labels, scan),
         posteriors=volumes.from_canonical(posteriors, scan),
         mask=volumes.from_canonical(labels > 0, scan),

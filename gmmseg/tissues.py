@@ -1,0 +1,141 @@
+"""What a segmentation of the brain gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as _field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gmmseg import volume as volumes
+from gmmseg.checks import InputError
+from gmmseg.labels import recode
+from gmmseg.segmentation import Segmentation, freeze
+from gmmseg.spatial import interval
+
+if TYPE_CHECKING:
+    import nibabel as nib
+
+    from gmmseg.spatial.carry import TemplateMap
+    from gmmseg.volume import Volume
+
+
+class TissueVolume(NamedTuple):
+    """Volume of one class in mL."""
+
+    name: str
+    from_labels: float  # every voxel counts for the class it is labelled as
+    from_probabilities: float  # every voxel counts for each class by its posterior
+    low: float = float("nan")  # 90 % interval around `from_labels`; NaN where it is not known
+    high: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BrainSegmentation(Segmentation):
+    """Tissues of one brain on the grid of the scan; arrays are read-only.
+
+    ``labels`` are 0 outside the brain and k + 1 for ``names[k]``, which with the default names
+    are the codes of BIDS. ``posteriors`` sum to one in the brain and to zero outside.
+    """
+
+    mask: np.ndarray  # (X, Y, Z) bool, the brain
+    corrected: np.ndarray  # (X, Y, Z) float32, bias-corrected scan, image units
+    bias: np.ndarray  # (X, Y, Z) float32, scan / corrected; geometric mean 1 in the brain
+    potts_objective: np.ndarray  # (S,) float64, nats per voxel, of the neighbourhood model
+    stages: Mapping[str, float]  # seconds each stage took
+    volume: Volume  # the scan
+    names: tuple[str, ...] = ("GM", "WM", "CSF")
+    template_map: TemplateMap | None = None  # from canonical voxels to the atlas's space
+    contacts: np.ndarray | None = None  # (K + 1, K + 1) voxels, see spatial.ambiguity.contacts
+    figures: Mapping[str, float] = _field(default_factory=dict)  # of the fit, for the self-check
+    fractions: np.ndarray | None = None  # (X, Y, Z, K) float32, share of the voxel; if asked for
+
+    def __post_init__(self) -> None:
+        Segmentation.__post_init__(self)  # `super()` does not work in a class with slots
+        grid = self.volume.shape
+        shapes = {
+            **dict.fromkeys(("labels", "mask", "corrected", "bias"), grid),
+            "posteriors": (*grid, len(self.names)),
+        }
+        if self.fractions is not None:
+            shapes["fractions"] = shapes["posteriors"]
+        for field, shape in shapes.items():
+            array = getattr(self, field)
+            if array.shape != shape:
+                raise InputError(f"{field} must have shape {shape}; got {array.shape}.")
+            freeze(self, field, array)
+        freeze(self, "potts_objective", np.asarray(self.potts_objective, dtype=np.float64))
+        if self.contacts is not None:
+            freeze(self, "contacts", self.contacts)
+
+    def uncertainty_image(self) -> nib.Nifti1Image:
+        """:meth:`entropy` as float32, nats."""
+        return volumes.to_image(self.entropy(), self.volume, dtype=np.float32)
+
+    def volumes_ml(self) -> tuple[TissueVolume, ...]:
+        """Volume of each class in mL, in the order of ``names``, and last the brain's.
+
+        Each with a 90 % interval; see :mod:`gmmseg.spatial.interval` for what it allows for.
+        """
+        voxel = self.volume.voxel_ml
+        inside = self.labels[self.mask]
+        counts = [np.count_nonzero(inside == k + 1) for k in range(len(self.names))]
+        sums = self.posteriors[self.mask].sum(axis=0, dtype=np.float64)
+        tissues, brain = self._deviations(inside)
+        rows = [
+            _tissue_volume(name, float(count) * voxel, float(total) * voxel, deviation * voxel)
+            for name, count, total, deviation in zip(self.names, counts, sums, tissues, strict=True)
+        ]
+        all_sums = sum(row.from_probabilities for row in rows)
+        return (*rows, _tissue_volume("brain", sum(counts) * voxel, all_sums, brain * voxel))
+
+    def _deviations(self, inside: np.ndarray) -> tuple[np.ndarray, float]:
+        """Standard deviations of the volumes in voxels, of the tissues and of the brain."""
+        if self.contacts is None:
+            return np.full(len(self.names), np.nan), float("nan")
+        means = {k + 1: self.class_mean(name) for k, name in enumerate(self.names)}
+        borders = interval.border_voxels(self.corrected[self.mask], inside, means)
+        fluid = self.names.index("CSF") + 1 if "CSF" in self.names else 0
+        return interval.deviations(self.contacts, borders, fluid)
+
+    def label_image(self, scheme: str = "bids") -> nib.Nifti1Image:
+        """Labels as uint8 in a convention of :data:`gmmseg.labels.SCHEMES`."""
+        coded = recode(self.labels, self.names, scheme)
+        return volumes.to_image(coded, self.volume, dtype=np.uint8)
+
+    def probability_image(self, name: str) -> nib.Nifti1Image:
+        """Posterior of one class as float32, 0 to 1."""
+        if name not in self.names:
+            raise InputError(f"No class {name!r}; there are {', '.join(self.names)}.")
+        posterior = self.posteriors[..., self.names.index(name)]
+        return volumes.to_image(posterior, self.volume, dtype=np.float32)
+
+    def fraction_image(self, name: str) -> nib.Nifti1Image:
+        """Share of each voxel that is one tissue as float32, 0 to 1; needs ``pve=True``."""
+        if self.fractions is None:
+            raise InputError("There are no fractions; segment with BrainSettings(pve=True).")
+        if name not in self.names:
+            raise InputError(f"No class {name!r}; there are {', '.join(self.names)}.")
+        share = self.fractions[..., self.names.index(name)]
+        return volumes.to_image(share, self.volume, dtype=np.float32)
+
+    def mask_image(self) -> nib.Nifti1Image:
+        """Brain mask as uint8, 0 or 1."""
+        return volumes.to_image(self.mask, self.volume, dtype=np.uint8)
+
+    def corrected_image(self) -> nib.Nifti1Image:
+        """Bias-corrected scan as float32, image units."""
+        return volumes.to_image(self.corrected, self.volume, dtype=np.float32)
+
+    def bias_image(self) -> nib.Nifti1Image:
+        """Multiplicative bias field as float32."""
+        return volumes.to_image(self.bias, self.volume, dtype=np.float32)
+
+
+def _tissue_volume(
+    name: str, labels: float, probabilities: float, deviation: float
+) -> TissueVolume:
+    half = interval.Z90 * deviation
+    return TissueVolume(name, labels, probabilities, max(labels - half, 0.0), labels + half)
