@@ -58,12 +58,16 @@ def test_thresholds_scale_with_the_image(scale):
     np.testing.assert_allclose(minimum_error_thresholds(counts, centres * scale), expected * scale)
 
 
-def test_many_bins_give_nearly_the_thresholds_of_all(rng):
-    """4000 bins are joined eightfold for three classes; nothing lies between the clusters."""
-    values = np.concatenate([rng.normal(m, 90, 20000) for m in (800, 2000, 3200)])
-    counts = np.bincount(values.round().astype(int).clip(0, 3999), minlength=4000)
-    cuts = minimum_error_thresholds(counts, np.arange(4000), 3)
-    np.testing.assert_allclose(cuts, [1400, 2600], atol=60)  # extremes of 20000 vary by less
+def test_many_bins_are_parted_nearly_as_well_as_few(rng):
+    """Bins are joined eightfold for three classes: a cut may miss the gap by one such bin.
+
+    The eight outermost values of 20000 are what that may cost on either side.
+    """
+    truth = np.repeat([0, 1, 2], 20000)
+    values = rng.normal(np.array([800, 2000, 3200])[truth], 90).round().astype(int)
+    counts = np.bincount(values, minlength=4000)
+    cuts = minimum_error_thresholds(counts, np.arange(len(counts)), 3)
+    assert np.count_nonzero(np.digitize(values, cuts) != truth) <= 32
 
 
 def test_too_few_values_are_refused():
