@@ -39,7 +39,9 @@ def _double(typingctx, value):
     return types.float64(types.int64), codegen
 
 
-@njit(nogil=True, cache=True)
+# Not to inherit a caller's licence to reorder sums: adding and taking away 1.5 * 2^52 would
+# cancel, and exp would be wrong by up to the root of 2.
+@njit(nogil=True, cache=True, fastmath=False)
 def exp_nonpositive(x):
     """exp(x) for x <= 0, to 2 units in the last place; a loop over it is vectorised.
 
