@@ -6,8 +6,8 @@ Labels :math:`l` have the log probability, up to a constant,
 
 with unary terms :math:`u`, in nats, and a sum over pairs of neighbours. Mean field gives
 posteriors, iterated conditional modes labels at two thirds of the work, and a graph cut the best
-labels (exactly for two classes). The field of the brain, :mod:`gmmseg.spatial.mrf`, has the same couplings; there,
-voxels out of play still sway their neighbours, and here they do not exist.
+labels (exactly for two classes). The field of the brain, :mod:`gmmseg.spatial.mrf`, has the same
+couplings; there, voxels out of play still sway their neighbours, and here they do not exist.
 """
 
 from __future__ import annotations
