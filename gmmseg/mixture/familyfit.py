@@ -124,7 +124,7 @@ class FamilyFit:
         Where no component can be, posteriors are zero, as they are for NaN.
         """
         values = np.asarray(values)
-        posterior, _ = responsibilities(np.nan_to_num(self.log_joint(values), nan=-np.inf).T)
+        posterior, _ = responsibilities(_nowhere(self.log_joint(values)).T)
         return np.ascontiguousarray(posterior.T).reshape(*values.shape, len(self.weights))
 
     def classify(self, values: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ class FamilyFit:
         -1 where the value is NaN or can come from no component.
         """
         values = np.asarray(values)
-        joint = np.nan_to_num(self.log_joint(values), nan=-np.inf)
+        joint = _nowhere(self.log_joint(values))
         best = joint.argmax(axis=1)
         return np.where(joint.max(axis=1) > -np.inf, best, -1).reshape(values.shape)
 
@@ -166,3 +166,8 @@ def responsibilities(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore"):
         evidence = top + np.log(np.where(total > 0, total, 1.0))
     return posterior / np.where(total > 0, total, 1.0), evidence
+
+
+def _nowhere(joint: np.ndarray) -> np.ndarray:
+    """Log joints in which a missing value can come from no component."""
+    return np.where(np.isnan(joint), -np.inf, joint)
