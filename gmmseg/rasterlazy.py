@@ -6,7 +6,7 @@ Dask and zarr come with ``pip install "gmmseg[large]"``.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class TiffPixels:
         self.ndim = len(self.shape)
         self.offset = series.dataoffset
         self._stored = np.dtype(series.dtype).newbyteorder(tif.byteorder)
-        self._file: tifffile.TiffFile | None = None
+        self._close: weakref.finalize | None = None
         self._array: Any = None
         if self.offset is not None:
             self.natural = tuple(1 if axis == "Y" else n for axis, n in
@@ -107,25 +107,21 @@ class TiffPixels:
 
     def close(self) -> None:
         """Close the file, until pixels are asked for again."""
-        if self._file is not None:
-            self._file.close()
-        self._file = self._array = None
+        if self._close is not None:
+            self._close()
+        self._close = self._array = None
 
     def _open(self) -> Any:
         if self._array is None:
             import zarr
 
             file = tifffile.TiffFile(self.path)
+            self._close = weakref.finalize(self, file.close)
             self._array = zarr.open(file.aszarr(series=0, level=0), mode="r")
-            self._file = file
         return self._array
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_file": None, "_array": None}
-
-    def __del__(self) -> None:
-        with suppress(Exception):  # the interpreter may be half gone
-            self.close()
+        return self.__dict__ | {"_close": None, "_array": None}
 
 
 def _blocks(

@@ -15,7 +15,7 @@ from gmmseg.checks import InputError
 from gmmseg.raster import Raster, as_numbers, first_line, one_unit
 
 # Not every format of Pillow: EPS would start another program, TGA takes any file for its own.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "PPM", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "JPEG2000")
 
 SIGNATURES = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM",
@@ -121,10 +121,14 @@ def pixels(
         see_through = None
     if image.mode == "P" and not palette:
         return np.array(image), None, notes
+    if image.mode == "P" and see_through is None and _is_grey(image):
+        return np.array(image), None, notes
     if image.mode in ("P", "PA"):
         notes.append("Its palette was expanded to the colours it stands for.")
         image = image.convert("RGB" if image.mode == "P" and see_through is None else "RGBA")
-    elif image.mode in ("1", "L", "RGB") and see_through is not None:
+    elif image.mode == "1" and see_through is not None:
+        alpha = np.asarray(image) != bool(see_through)
+    elif image.mode in ("L", "RGB") and see_through is not None:
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
     elif image.mode in ("La", "RGBa"):  # colours multiplied by alpha
         image = image.convert("LA" if image.mode == "La" else "RGBA")
@@ -142,6 +146,12 @@ def pixels(
         left = f"; its {clear} fully transparent pixels are left out" if clear else ""
         notes.append(f"Its alpha channel is not used{left}.")
     return data, alpha, notes
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether each index of a palette stands for that grey, as in most GIF files of grey images."""
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    return bool((palette == np.arange(len(palette))[:, None]).all())
 
 
 def _png_depth(path: Path) -> int:

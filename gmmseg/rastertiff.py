@@ -63,6 +63,8 @@ def opened(path: Path, *, label: str) -> Iterator[tuple[tifffile.TiffFile, Any]]
                 yield tif, series
         except InputError:
             raise
+        except IndexError as error:  # pages that the metadata promise
+            raise InputError(_cut_short(label)) from error
         except Exception as error:  # struct, zlib, ValueError, TiffFileError, MemoryError, ...
             raise InputError(
                 f"{label} is truncated or damaged: it cannot be read as TIFF "
@@ -190,7 +192,9 @@ def _by_pillow(series: Any, path: Path, label: str) -> Shown:
     size = [series.shape[series.axes.index(axis)] for axis in lead]
     if len(series.pages) != np.prod(size, dtype=int) or any(p is None for p in series.pages):
         raise InputError(needs_codec(series.keyframe, label))
-    planes, alphas, notes = [], [], []
+    planes: list[np.ndarray] = []
+    alphas: list[np.ndarray] = []
+    notes: list[str] = []
     with rasterphoto.any_size(), Image.open(path) as image:
         for page in series.pages:
             image.seek(page.index)
@@ -198,14 +202,11 @@ def _by_pillow(series: Any, path: Path, label: str) -> Shown:
             if image.mode == "I;16" and int(page.keyframe.photometric) == _WHITE_IS_ZERO:
                 plane = np.uint16(2 ** int(page.keyframe.bitspersample) - 1) - plane
             planes.append(plane)
-            alphas.append(alpha)
+            if alpha is not None:
+                alphas.append(alpha)
     data = np.stack(planes).reshape(*size, *planes[0].shape)
     axes = lead + ("YX" if planes[0].ndim == 2 else "YXS")
-    clear = (
-        None
-        if alphas[0] is None
-        else np.stack([a for a in alphas if a is not None]).reshape(*size, *alphas[0].shape)
-    )
+    clear = np.stack(alphas).reshape(*size, *alphas[0].shape) if alphas else None
     return Shown(data, axes, clear, tuple(notes))
 
 
@@ -219,7 +220,12 @@ def _rgb_of_inks(data: Any, axes: str) -> np.ndarray:
 
 def _check_whole(series: Any, remarks: list[str], label: str) -> None:
     """Raise InputError if the file ends before the pixels that it announces do."""
-    broken = any("invalid page offset" in text or "corrupted" in text for text in remarks)
+    broken = any(
+        "invalid page offset" in text or "corrupted" in text
+        # The description, which is where ImageJ and OME say what the pages are.
+        or ("TiffTag 270 " in text and "invalid value offset" in text)
+        for text in remarks
+    )  # fmt: skip
     for page in series.pages:
         if page is None or broken:
             continue
@@ -229,10 +235,14 @@ def _check_whole(series: Any, remarks: list[str], label: str) -> None:
         size = series.keyframe.parent.filehandle.size
         broken = broken or series.dataoffset + series.nbytes > size
     if broken:
-        raise InputError(
-            f"{label} is truncated or damaged: it ends before its last page does. "
-            f"Get a fresh copy of it."
-        )
+        raise InputError(_cut_short(label))
+
+
+def _cut_short(label: str) -> str:
+    return (
+        f"{label} is truncated or damaged: it ends before its last page does. "
+        f"Get a fresh copy of it."
+    )
 
 
 @contextmanager
