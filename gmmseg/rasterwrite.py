@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from gmmseg import rasterzarr, volume
@@ -18,8 +17,7 @@ from gmmseg.checks import InputError
 from gmmseg.raster import Raster
 from gmmseg.rasterphoto import PhotoSource
 from gmmseg.tiffheader import Layout
-
-_BIG = 2**32 - 2**25  # bytes from which a TIFF needs 64-bit offsets, as tifffile counts
+from gmmseg.tiffwrite import write_pages
 
 
 def write_labels(path: str | os.PathLike[str], labels: np.ndarray, raster: Raster) -> Path:
@@ -78,12 +76,14 @@ def _write(path: Path, array: np.ndarray, raster: Raster, *, classes_last: bool)
         if raster.kind == "ome-zarr":
             rasterzarr.write(temporary, array, raster, classes_last=classes_last)
         elif raster.kind in ("tiff", "ome-tiff"):
-            write_tiff(temporary, array, raster.source, raster.site_axes, classes_last=classes_last)
+            _write_tiff(
+                temporary, array, raster.source, raster.site_axes, classes_last=classes_last
+            )
         elif array.dtype == np.uint8:
             _write_png(temporary, array, raster.source)
         else:
             form = _from_photo(raster.source)
-            write_tiff(temporary, array, form, "YX", classes_last=classes_last)
+            _write_tiff(temporary, array, form, "YX", classes_last=classes_last)
     return path
 
 
@@ -104,7 +104,7 @@ def appearing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_tiff(
+def _write_tiff(
     path: Path, array: np.ndarray, form: Layout, axes: str, *, classes_last: bool = False
 ) -> None:
     """Write an array in memory as a TIFF file like another.
@@ -123,62 +123,10 @@ def write_tiff(
         at = len(stored) - 2
         order.insert(at, array.ndim - 1)
         stored = stored[:at] + "C" + stored[at:]
-    array = np.ascontiguousarray(array.transpose(order))
-    with tifffile.TiffWriter(path, **container(form, array.nbytes)) as tif:
-        options = page_options(form, array.dtype)
-        if form.flavour == "plain" and len(form.pages) > 1 and not classes_last:
-            planes = array.reshape(-1, *array.shape[-2:])
-            for page, plane in zip(form.pages, planes, strict=True):
-                tif.write(plane, **options, **page, metadata=None)
-        else:
-            top = float(np.nanmax(array, initial=0))
-            metadata = {"axes": stored} if classes_last else None
-            if form.flavour != "plain":
-                metadata = metadata_of(form, stored, top)
-            tif.write(array, **options, **form.pages[0], metadata=metadata)
-
-
-def container(form: Layout, nbytes: int) -> dict[str, Any]:
-    """Arguments for TiffWriter: byte order, size of offsets, and whose metadata are written."""
-    return {
-        "byteorder": form.byteorder,
-        "bigtiff": form.bigtiff or nbytes > _BIG,
-        "imagej": form.flavour == "imagej" and not form.bigtiff and nbytes <= _BIG,
-        "ome": form.flavour == "ome",
-    }
-
-
-def page_options(form: Layout, dtype: np.dtype) -> dict[str, Any]:
-    """Arguments for TiffWriter.write that hold for every page."""
-    tile = form.tile if form.flavour != "imagej" else None  # ImageJ knows no tiles
-    options: dict[str, Any] = {
-        "photometric": "minisblack",
-        "compression": "zlib",
-        "software": "gmmseg",
-        "maxworkers": 1,
-    }
-    if tile is not None and tile[0] % 16 == 0 and tile[1] % 16 == 0:
-        options["tile"] = tile
-    if dtype == np.float32:
-        options["compressionargs"] = {"level": 1}  # higher levels gain nothing on noise
-    return options
-
-
-def metadata_of(form: Layout, axes: str, top: float) -> dict[str, Any] | None:
-    """Metadata for TiffWriter.write, of an array with ``axes`` that rises to ``top``.
-
-    A plain file has none.
-    """
-    if form.flavour == "plain":
-        return None
-    metadata = dict(form.metadata)
-    if "C" in axes:
-        metadata.pop("Plane", None)
-        metadata.pop("Labels", None)
-    if form.flavour == "imagej":
-        metadata.setdefault("hyperstack", False)
-        metadata |= {"min": 0.0, "max": max(1.0, top)}  # else labels of 0 and 1 are both black
-    return metadata | {"axes": axes}
+    array = array.transpose(order)
+    planes = (array[index] for index in np.ndindex(*array.shape[:-2]))
+    top = float(np.nanmax(array, initial=0))
+    write_pages(path, planes, array.shape, array.dtype, form, stored, top)
 
 
 def _write_png(path: Path, labels: np.ndarray, source: PhotoSource) -> None:
@@ -188,7 +136,7 @@ def _write_png(path: Path, labels: np.ndarray, source: PhotoSource) -> None:
         exif[0x0112] = source.orientation
         options["exif"] = exif
     with path.open("wb") as file:
-        Image.fromarray(labels).save(file, format="PNG", optimize=False, **options)
+        Image.fromarray(labels).save(file, format="PNG", compress_level=3, **options)
 
 
 def _from_photo(source: PhotoSource) -> Layout:

@@ -20,7 +20,7 @@ from gmmseg.mixture import kernels
 from gmmseg.raster import Raster
 from gmmseg.rasterlazy import open_lazy
 from gmmseg.rasterwrite import appearing
-from gmmseg.streamwrite import compute, store_tiff, store_zarr
+from gmmseg.streamwrite import scheduler, store_tiff, store_zarr
 
 __all__ = ["apply_lazy", "apply_thresholds", "histogram_lazy", "open_lazy"]
 
@@ -204,9 +204,9 @@ def apply_lazy(
     path = Path(path)
     with appearing(path) as temporary:
         if raster.kind == "ome-zarr":
-            store_zarr(labels, temporary, raster, client)
+            store_zarr(labels, temporary, raster, client, array)
         elif raster.kind in ("tiff", "ome-tiff"):
-            store_tiff(labels, temporary, raster, int(names.max()), client)
+            store_tiff(labels, temporary, raster, int(names.max()), client, array)
         else:
             raise InputError(f"labels of a {raster.kind} image cannot be written in parts.")
     return path
@@ -289,7 +289,7 @@ def _sum_over_blocks(task: Callable[..., Any], arrays: Sequence[Any], client: An
     parts = [delayed(task)(*block) for block in blocks]
     while len(parts) > 1:
         parts = [delayed(_sum)(parts[i : i + 8]) for i in range(0, len(parts), 8)]
-    return compute(parts[0], client)
+    return parts[0].compute(**scheduler(client, arrays[0]))
 
 
 def _sum(parts: Sequence[Any]) -> Any:

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from gmmseg import rasterzarr
 from gmmseg.raster import Raster
-from gmmseg.rasterwrite import container, metadata_of, page_options
+from gmmseg.tiffwrite import write_pages
 
-_THREADS = 8  # at most: more would hold more blocks, while the disk sets the pace
-_PLANE = 2**26  # pixels up to which a plane of labels is written in one piece
-_TILE = (512, 512)
-
-
-def scheduler(client: Any) -> dict[str, Any]:
-    """Arguments for ``compute``: the workers of a client, or a few threads."""
-    if client is not None:
-        return {"scheduler": client}
-    return {"scheduler": "threads", "num_workers": min(_THREADS, os.cpu_count() or 1)}
+_THREADS = 8  # at most: the disk sets the pace
+_MEMORY = 2**29  # bytes for blocks at work
 
 
-def compute(lazy: Any, client: Any) -> Any:
-    """Value of a dask array or delayed object."""
-    return lazy.compute(**scheduler(client))
+def scheduler(client: Any, array: Any) -> dict[str, Any]:
+    """Arguments for ``compute``: the workers of a client, or as many threads as memory has room.
+
+    ``array`` is the dask array whose blocks are worked on.
+    """
+    return {"scheduler": client} if client is not None else {
+        "scheduler": "threads", "num_workers": at_work(array)
+    }  # fmt: skip
 
 
-def store_zarr(labels: Any, path: Path, raster: Raster, client: Any) -> None:
+def at_work(array: Any) -> int:
+    """How many blocks of a dask array may be held at a time."""
+    # A block as it is stored, decoded and in the order of the engine, and its labels.
+    held = 3 * int(np.prod(array.chunksize)) * (array.dtype.itemsize + 1)
+    return max(1, min(_THREADS, os.cpu_count() or 1, _MEMORY // max(held, 1)))
+
+
+def store_zarr(labels: Any, path: Path, raster: Raster, client: Any, array: Any) -> None:
     """Write a dask array of labels as OME-Zarr: level 0, then each level from the one before."""
     import dask.array as da
 
@@ -44,7 +48,7 @@ def store_zarr(labels: Any, path: Path, raster: Raster, client: Any) -> None:
             step = rasterzarr.level_slices(raster, stored.ndim, 1)
             stored = da.from_array(finer, chunks=blocks)[step]
         aligned = _aligned(stored, target.chunks)
-        da.store(aligned, target, lock=False, **scheduler(client))
+        da.store(aligned, target, lock=False, **scheduler(client, stored if level else array))
 
 
 def _aligned(array: Any, chunks: Sequence[int]) -> Any:
@@ -56,72 +60,28 @@ def _aligned(array: Any, chunks: Sequence[int]) -> Any:
     )
 
 
-def store_tiff(labels: Any, path: Path, raster: Raster, top: int, client: Any) -> None:
-    """Write a dask array of labels up to ``top`` as TIFF, a band of rows at a time."""
+def store_tiff(labels: Any, path: Path, raster: Raster, top: int, client: Any, array: Any) -> None:
+    """Write a dask array of labels up to ``top`` as TIFF, a band of rows at a time.
+
+    ``array`` is the image that they are made from.
+    """
     form = raster.source
     stored = labels.transpose([raster.site_axes.index(axis) for axis in form.axes])
-    options = page_options(form, np.dtype(np.uint8))
-    height, width = stored.shape[-2:]
-    large = height * width > _PLANE
-    if large:
-        options.setdefault("tile", _TILE)
     # Whole rows at a time; several planes only where each is in one block.
     blocks: dict[int, Any] = {stored.ndim - 1: -1}
-    if large or len(stored.chunks[-2]) > 1:
+    if len(stored.chunks[-2]) > 1:
         blocks |= dict.fromkeys(range(stored.ndim - 2), 1)
-    stored = stored.rechunk(blocks)
-    pieces = _pieces(stored, client)
-    planes: Iterator[np.ndarray]
-    planes = _tiles(pieces, height, options["tile"]) if large else _whole(pieces, height)
-    if "tile" in options and not large:
-        planes = _tiles(planes, height, options["tile"])
-    size = int(np.prod(stored.shape, dtype=np.int64))
-    box = container(form, size) | ({"imagej": False} if large else {})
-    with tifffile.TiffWriter(path, **box) as tif:
-        if form.flavour == "plain" and len(form.pages) > 1:
-            per_page = -(-height // options["tile"][0]) * -(-width // options["tile"][1]) \
-                if "tile" in options else 1  # fmt: skip
-            for page in form.pages:
-                some = (next(planes) for _ in range(per_page))
-                tif.write(some, shape=(height, width), dtype=np.uint8, **options, **page,
-                          metadata=None)  # fmt: skip
-        else:
-            metadata = metadata_of(form, form.axes, top)
-            tif.write(planes, shape=stored.shape, dtype=np.uint8, **options, **form.pages[0],
-                      metadata=metadata)  # fmt: skip
+    bands = _bands(stored.rechunk(blocks), client, array)
+    write_pages(path, bands, stored.shape, stored.dtype, form, form.axes, top)
 
 
-def _pieces(stored: Any, client: Any) -> Iterator[np.ndarray]:
+def _bands(stored: Any, client: Any, array: Any) -> Iterator[np.ndarray]:
     """Bands of rows, plane after plane."""
-    for index in np.ndindex(*stored.numblocks[:-1]):
-        block = compute(stored.blocks[(*index, 0)], client)
-        yield from block.reshape(-1, *block.shape[-2:])
+    import dask.base
 
-
-def _whole(pieces: Iterator[np.ndarray], height: int) -> Iterator[np.ndarray]:
-    """Planes put together from their bands."""
-    return _rows(pieces, height, height)
-
-
-def _rows(pieces: Iterator[np.ndarray], height: int, step: int) -> Iterator[np.ndarray]:
-    """Bands of ``step`` rows each, and what is left at the foot of each plane."""
-    waiting: list[np.ndarray] = []
-    done = 0  # rows of this plane that were passed on
-    for piece in pieces:
-        waiting.append(piece)
-        held = sum(map(len, waiting))
-        while held >= step or (held and done + held == height):
-            band = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-            yield band[:step]
-            taken = min(step, held)
-            waiting, held = [band[step:]], held - taken
-            done = (done + taken) % height
-    return
-
-
-def _tiles(
-    pieces: Iterator[np.ndarray], height: int, tile: tuple[int, int]
-) -> Iterator[np.ndarray]:
-    for band in _rows(pieces, height, tile[0]):
-        for left in range(0, band.shape[1], tile[1]):
-            yield band[:, left : left + tile[1]]
+    n_blocks = _THREADS if client is not None else at_work(array)
+    indices = np.ndindex(*stored.numblocks[:-1])
+    while some := list(islice(indices, n_blocks)):
+        blocks = [stored.blocks[(*index, 0)] for index in some]
+        for block in dask.base.compute(*blocks, **scheduler(client, array)):
+            yield from block.reshape(-1, *block.shape[-2:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -38,7 +38,7 @@ class Layout:
 
     flavour: str  # "plain", "shaped", "imagej" or "ome"
     axes: str  # in file order, of "TZYX"
-    byteorder: str
+    byteorder: Literal["<", ">"]
     bigtiff: bool
     tile: tuple[int, int] | None
     pages: tuple[dict[str, Any], ...]  # resolution and tags of each page, or of the first
