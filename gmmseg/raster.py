@@ -15,8 +15,8 @@ from gmmseg.checks import InputError
 SITE_AXES = "TZYX"
 """Axes of a label image, in the order in which arrays have them: time, slice, row, column."""
 
-UNITS_MM = {"nm": 1e-6, "µm": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3, "inch": 25.4}
-"""Units of length that files name, in millimetres."""
+UNITS_NM = {"nm": 1.0, "µm": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9, "inch": 25.4e6}
+"""Units of length that files name, in nanometres."""
 
 _SAME_UNIT = {
     **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometre", "μm"), "µm"),
@@ -126,9 +126,8 @@ def one_unit(
 ) -> tuple[tuple[float, ...] | None, str]:
     """Pixel sizes in one unit, that of the last axis (columns).
 
-    A size that is missing is taken from the axis before the last two, or after it: slices whose
-    distance is unknown lie as far apart as rows. Where the size of a row or column is unknown, or
-    units cannot be compared, nothing is known.
+    Slices whose distance is missing lie as far apart as rows. Where the size of a row or column
+    is missing, or units cannot be compared, nothing is known.
 
     >>> one_unit([2.0, 500.0, 500.0], ["micron", "nm", "nm"])
     ((2000.0, 500.0, 500.0), 'nm')
@@ -145,8 +144,8 @@ def one_unit(
             found.append(np.nan)
         elif name == names[-1]:
             found.append(float(size))
-        elif name in UNITS_MM and names[-1] in UNITS_MM:
-            found.append(float(size) * UNITS_MM[name] / UNITS_MM[names[-1]])
+        elif name in UNITS_NM and names[-1] in UNITS_NM:
+            found.append(float(size) * (UNITS_NM[name] / UNITS_NM[names[-1]]))
         else:
             return None, ""
     return tuple(found[-2] if np.isnan(size) else size for size in found), names[-1]

@@ -216,7 +216,7 @@ def test_probabilities_are_channels_beside_the_pages(tmp_path, rng, kind):
     data = rng.integers(0, 255, (4, 20, 30)).astype(np.uint8)
     path = tmp_path / "a.tif"
     options = {
-        "plain": {"metadata": None},
+        "plain": {"metadata": None, "byteorder": ">"},
         "imagej": {"imagej": True, "metadata": {"axes": "ZYX", "Labels": list("abcd")}},
         "ome": {"ome": True, "metadata": {"axes": "ZYX"}},
         "shaped": {"metadata": {"axes": "ZYX"}},
