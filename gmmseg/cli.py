@@ -35,6 +35,14 @@ class InputFailure(click.ClickException):
     exit_code = 2
 
 
+class Strength(click.FloatRange):
+    """A number, or the word auto."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Leave ``auto`` as it is."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(gmmseg.__version__, prog_name="gmmseg")
 def main() -> None:
@@ -83,10 +91,10 @@ def main() -> None:
 )
 @click.option(
     "--mrf",
-    type=click.FloatRange(min=0),
+    type=Strength(min=0),
     metavar="X",
     help="How strongly neighbouring voxels pull towards the same tissue, in nats per "
-    "neighbour, 0 to 10 (0.3 if not given); 0 turns it off.",
+    "neighbour, 0 to 10; 0 turns it off, auto (if not given) goes by the noise, from 0.3.",
 )
 @click.option(
     "--bias-fwhm",

@@ -14,8 +14,9 @@ class BrainSettings:
 
     Attributes
     ----------
-    mrf : float
-        Potts coupling, nats per neighbour; 0 turns the neighbourhood off.
+    mrf : float or "auto"
+        Potts coupling, nats per neighbour; 0 turns the neighbourhood off, ``auto`` goes by the
+        noise (:mod:`gmmseg.spatial.coupling`).
     bias_fwhm : float
         Shortest wavelength of the bias field, mm.
     bias : {"auto", "on", "off"}
@@ -35,7 +36,7 @@ class BrainSettings:
         :func:`gmmseg.atlasfiles.find_maps`.
     """
 
-    mrf: float = 0.3
+    mrf: float | str = "auto"
     bias_fwhm: float = 60.0
     bias: str = "auto"
     deformation: bool = True
@@ -48,8 +49,8 @@ class BrainSettings:
 
     def __post_init__(self) -> None:
         contrast.check(self.contrast)
-        if not 0 <= self.mrf <= 10:
-            raise InputError(f"mrf must lie between 0 and 10; got {self.mrf:g}.")
+        if self.mrf != "auto" and not (isinstance(self.mrf, int | float) and 0 <= self.mrf <= 10):
+            raise InputError(f"mrf must be auto or lie between 0 and 10; got {self.mrf!r}.")
         if self.bias not in ("auto", "on", "off"):
             raise InputError(f"bias must be auto, on or off; got {self.bias!r}.")
         if not 20 <= self.bias_fwhm <= 1000:

@@ -204,6 +204,7 @@ def calls(monkeypatch):
         (["--stripped"], {"stripped": True}),
         (["--whole-head"], {"stripped": False}),
         (["--mrf", "0"], {"mrf": 0.0}),
+        (["--mrf", "auto"], {"mrf": "auto"}),
         (["--bias-fwhm", "42.5"], {"bias_fwhm": 42.5}),
         (["--no-bias"], {"bias": "off"}),
         (["--bias", "on"], {"bias": "on"}),

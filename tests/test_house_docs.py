@@ -130,5 +130,5 @@ def test_the_help_names_the_defaults_of_the_model():
     """The command passes on what was given only; the numbers live in BrainSettings."""
     shown = " ".join(CliRunner().invoke(main, ["brain", "--help"]).output.split())
     defaults = BrainSettings()
-    assert f"({defaults.mrf:g} if not given)" in shown
+    assert f"{defaults.mrf} (if not given)" in shown
     assert f"({defaults.bias_fwhm:g} if not given)" in shown

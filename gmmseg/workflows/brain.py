@@ -14,7 +14,7 @@ from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
-from gmmseg.spatial import ambiguity, labelling, mrf, plausibility, trend, unified
+from gmmseg.spatial import ambiguity, coupling, labelling, mrf, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.carry import TemplateMap
@@ -136,7 +136,14 @@ def segment_brain(
         active = head.mask[box]
         log_joint[..., -1] = np.where(active, -NEVER, 0.0)
         log_joint[~active, :-1] = -NEVER
-    q, bound = mrf.mean_field(log_joint, active, head.spacing, settings.mrf)
+    components = tuple(atlas.names[k] for k in fit.model.owner)
+    means = contrast.class_means(components, fit.model.means)
+    solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
+    beta, noise = coupling.strength_of(
+        corrected[box], log_joint, solid, head.spacing, [means[name] for name in atlas.tissues]
+    )
+    beta = beta if settings.mrf == "auto" else float(settings.mrf)
+    q, bound = mrf.mean_field(log_joint, active, head.spacing, beta)
     brain = active if head.mask is not None else labelling.clean_brain(q[..., -1], head.spacing)
     if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
         brain &= q[..., -1] < 0.5
@@ -158,8 +165,6 @@ def segment_brain(
     gain = float(np.exp(-shift))
     corrected *= np.float32(gain)
     corrected += np.float32(head.offset)
-    components = tuple(atlas.names[k] for k in fit.model.owner)
-    means = contrast.class_means(components, fit.model.means)
     return BrainSegmentation(
         labels=volumes.from_canonical(labels, scan),
         posteriors=volumes.from_canonical(posteriors, scan),
@@ -181,6 +186,8 @@ def segment_brain(
             "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
             "variation not shared": round(float(np.sqrt(shade.apart)), 4),
             "deformation": settings.deformation,
+            "coupling nats": round(beta, 3),
+            "white noise": round(gain * noise, 3),
             "atlas": list(settings.atlas) or "packaged",
             "strong shading": shading is not None,
             "contrast": contrast.decide(settings.contrast, means),
