@@ -12,6 +12,7 @@ _PUBLIC = {
     "BrainSettings": "gmmseg.settings",
     "GaussianMixture": "gmmseg.mixture.estimator",
     "InputError": "gmmseg.checks",
+    "IntensitySegmentation": "gmmseg.intensities",
     "Mixture": "gmmseg.mixture.model",
     "Segmentation": "gmmseg.segmentation",
     "VariancePrior": "gmmseg.mixture.em",
@@ -21,7 +22,10 @@ _PUBLIC = {
     "plot_mixture": "gmmseg.plots",
     "predict_channels": "gmmseg.mixture.regression",
     "segment_brain": "gmmseg.workflows.brain",
+    "segment_intensities": "gmmseg.workflows.threshold",
     "select_mixture": "gmmseg.mixture.select",
+    "threshold_gmm": "gmmseg.workflows.threshold",
+    "threshold_minimum_error": "gmmseg.workflows.threshold",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

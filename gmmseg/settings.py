@@ -1,7 +1,8 @@
-"""What can be set for a segmentation of the brain, checked before any work is done."""
+"""What can be set for a segmentation, checked before any work is done."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gmmseg import contrast
@@ -55,3 +56,47 @@ class BrainSettings:
             raise InputError(f"bias must be auto, on or off; got {self.bias!r}.")
         if not 20 <= self.bias_fwhm <= 1000:
             raise InputError(f"bias_fwhm must lie between 20 and 1000 mm; got {self.bias_fwhm:g}.")
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdSettings:
+    """What can be set for :func:`gmmseg.segment_intensities`, which explains each.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, or does not go with another.
+    """
+
+    classes: int | str = "auto"
+    dark: bool = False
+    smooth: float = 0.0
+    neighbours: int | None = None
+    edges: bool = False
+    method: str = "mean_field"
+    illumination: str = "off"
+    local: bool = False
+    families: Sequence[str] | str | None = None
+    features: tuple[str, ...] = ("intensity",)
+    superpixels: int | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.classes, int) and not isinstance(self.classes, bool)
+        if self.classes != "auto" and not (whole and 2 <= int(self.classes) <= 50):
+            raise InputError(f"classes must be auto or 2 to 50; got {self.classes!r}.")
+        if not 0 <= self.smooth <= 10:
+            raise InputError(f"smooth must lie between 0 and 10; got {self.smooth:g}.")
+        if self.illumination not in ("auto", "off"):
+            raise InputError(f"illumination must be auto or off; got {self.illumination!r}.")
+        if self.method not in ("mean_field", "icm", "graph_cut"):
+            raise InputError(f"method must be mean_field, icm or graph_cut; got {self.method!r}.")
+        if self.superpixels is not None and not self.superpixels >= 2:
+            raise InputError(f"superpixels must be 2 or more; got {self.superpixels}.")
+        if self.local and self.classes not in (2, "auto"):
+            raise InputError(
+                f"local thresholds part two classes; got classes={self.classes}. Leave out local, "
+                f"or ask for two."
+            )
+        if self.local and self.families is not None:
+            raise InputError("local and families cannot be combined; leave one of them out.")

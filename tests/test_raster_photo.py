@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmmseg.rasterfile import read
-from gmmseg.rasterpaths import dseg_path
-from gmmseg.rasterwrite import write_labels
+from gmmseg.raster.paths import dseg_path
+from gmmseg.raster.read import read
+from gmmseg.raster.write import write_labels
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import zarr
 from PIL import Image
 
 from gmmseg.checks import InputError
-from gmmseg.rasterfile import read, read_mask
-from gmmseg.rasterlazy import open_lazy
-from gmmseg.rasterwrite import write_labels, write_map
+from gmmseg.raster.lazy import open_lazy
+from gmmseg.raster.read import read, read_mask
+from gmmseg.raster.write import write_labels, write_map
 
 # Noise, so that no kind of file compresses it to less than its header.
 GREY = np.random.default_rng(5).integers(0, 251, (48, 40)).astype(np.uint8)

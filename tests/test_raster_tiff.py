@@ -5,9 +5,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gmmseg.rasterfile import read
-from gmmseg.rasterpaths import dseg_path
-from gmmseg.rasterwrite import write_labels, write_map
+from gmmseg.raster.paths import dseg_path
+from gmmseg.raster.read import read
+from gmmseg.raster.write import write_labels, write_map
 
 
 @pytest.fixture

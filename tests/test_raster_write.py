@@ -8,9 +8,9 @@ import zarr
 from PIL import Image
 
 from gmmseg.checks import InputError
-from gmmseg.rasterfile import read
-from gmmseg.rasterpaths import dseg_path, expand
-from gmmseg.rasterwrite import write_labels, write_map
+from gmmseg.raster.paths import dseg_path, expand
+from gmmseg.raster.read import read
+from gmmseg.raster.write import write_labels, write_map
 
 
 def ome_zarr(path, data, names="zyx", version="0.5", levels=2, chunks=(1, 16, 16), shift=None):

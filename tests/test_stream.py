@@ -9,12 +9,12 @@ import pytest
 import tifffile
 import zarr
 
-from gmmseg import stream
 from gmmseg.checks import InputError
 from gmmseg.mixture.histogram import weighted_bins
-from gmmseg.rasterfile import read
-from gmmseg.rasterpaths import dseg_path
-from gmmseg.stream import apply_lazy, apply_thresholds, histogram_lazy, open_lazy
+from gmmseg.raster import stream
+from gmmseg.raster.paths import dseg_path
+from gmmseg.raster.read import read
+from gmmseg.raster.stream import apply_lazy, apply_thresholds, histogram_lazy, open_lazy
 
 
 @pytest.fixture

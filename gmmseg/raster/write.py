@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gmmseg import rasterzarr, volume
+from gmmseg import volume
 from gmmseg.checks import InputError
-from gmmseg.raster import Raster
-from gmmseg.rasterphoto import PhotoSource
-from gmmseg.tiffheader import Layout
-from gmmseg.tiffwrite import write_pages
+from gmmseg.raster import omezarr
+from gmmseg.raster.image import Raster
+from gmmseg.raster.photo import PhotoSource
+from gmmseg.raster.tiffheader import Layout
+from gmmseg.raster.tiffwrite import write_pages
 
 
 def write_labels(path: str | os.PathLike[str], labels: np.ndarray, raster: Raster) -> Path:
@@ -74,7 +75,7 @@ def _write(path: Path, array: np.ndarray, raster: Raster, *, classes_last: bool)
         return volume.save(volume.to_image(kept, raster.source, dtype=array.dtype), path)
     with appearing(path) as temporary:
         if raster.kind == "ome-zarr":
-            rasterzarr.write(temporary, array, raster, classes_last=classes_last)
+            omezarr.write(temporary, array, raster, classes_last=classes_last)
         elif raster.kind in ("tiff", "ome-tiff"):
             _write_tiff(
                 temporary, array, raster.source, raster.site_axes, classes_last=classes_last
@@ -93,7 +94,7 @@ def appearing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".gmmseg-{os.getpid()}-{path.name}")
     try:
         yield temporary
-        if path.is_dir() and rasterzarr.is_zarr(path):
+        if path.is_dir() and omezarr.is_zarr(path):
             shutil.rmtree(path)  # a folder cannot be renamed over another
         temporary.replace(path)
     except BaseException:

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from isal import isal_zlib
 
-from gmmseg.tiffheader import Layout
+from gmmseg.raster.tiffheader import Layout
 
 _BIG = 2**32 - 2**25  # bytes from which a TIFF needs 64-bit offsets, as tifffile counts
 _STRIP = 2**18  # bytes of a strip before compression, as tifffile has them

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import rasterzarr
-from gmmseg.raster import Raster
-from gmmseg.tiffwrite import write_pages
+from gmmseg.raster import omezarr
+from gmmseg.raster.image import Raster
+from gmmseg.raster.tiffwrite import write_pages
 
 _THREADS = 8  # at most: the disk sets the pace
 _MEMORY = 2**29  # bytes for blocks at work
@@ -39,13 +39,13 @@ def store_zarr(labels: Any, path: Path, raster: Raster, client: Any, array: Any)
     """Write a dask array of labels as OME-Zarr: level 0, then each level from the one before."""
     import dask.array as da
 
-    levels = rasterzarr.create(path, labels.shape, raster, dtype=np.uint8)
-    stored = rasterzarr.to_file_order(labels, raster)
+    levels = omezarr.create(path, labels.shape, raster, dtype=np.uint8)
+    stored = omezarr.to_file_order(labels, raster)
     for level, target in enumerate(levels):
         if level:
             finer = levels[level - 1]
             blocks = tuple(4 * n for n in finer.chunks)
-            step = rasterzarr.level_slices(raster, stored.ndim, 1)
+            step = omezarr.level_slices(raster, stored.ndim, 1)
             stored = da.from_array(finer, chunks=blocks)[step]
         aligned = _aligned(stored, target.chunks)
         da.store(aligned, target, lock=False, **scheduler(client, stored if level else array))

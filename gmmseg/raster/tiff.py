@@ -16,10 +16,10 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from gmmseg import rasterphoto
 from gmmseg.checks import InputError
-from gmmseg.raster import Raster, as_numbers, first_line, site_order
-from gmmseg.tiffheader import layout, spacing
+from gmmseg.raster import photo
+from gmmseg.raster.image import Raster, as_numbers, first_line, site_order
+from gmmseg.raster.tiffheader import layout, spacing
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha
@@ -195,10 +195,10 @@ def _by_pillow(series: Any, path: Path, label: str) -> Shown:
     planes: list[np.ndarray] = []
     alphas: list[np.ndarray] = []
     notes: list[str] = []
-    with rasterphoto.any_size(), Image.open(path) as image:
+    with photo.any_size(), Image.open(path) as image:
         for page in series.pages:
             image.seek(page.index)
-            plane, alpha, notes = rasterphoto.pixels(image, palette=not display_lut(series))
+            plane, alpha, notes = photo.pixels(image, palette=not display_lut(series))
             if image.mode == "I;16" and int(page.keyframe.photometric) == _WHITE_IS_ZERO:
                 plane = np.uint16(2 ** int(page.keyframe.bitspersample) - 1) - plane
             planes.append(plane)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gmmseg.checks import InputError
-from gmmseg.raster import Raster, as_numbers, first_line, one_unit, plain_unit, site_order
+from gmmseg.raster.image import Raster, as_numbers, first_line, one_unit, plain_unit, site_order
 
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 _CHUNK = 1024  # rows and columns of a chunk that we write

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import imagefile, rasterphoto, rastertiff, rasterzarr, volume
+from gmmseg import imagefile, volume
 from gmmseg.checks import InputError
-from gmmseg.raster import Raster
-from gmmseg.rasterpaths import VOLUME, split_name
+from gmmseg.raster import omezarr, photo, tiff
+from gmmseg.raster.image import Raster
+from gmmseg.raster.paths import VOLUME, split_name
 
 READ = "PNG, JPEG, GIF, BMP, WebP, PNM, TIFF, OME-TIFF, OME-Zarr, NIfTI, MGH and MINC are read"
 _GZIP, _HDF5, _NETCDF = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n", b"CDF\x01"
@@ -50,11 +51,11 @@ def read(path: str | os.PathLike[str], *, volume: int | None = None) -> Raster:
     label = f"The image {path}"
     how = kind_of(path, label)
     if how == "zarr":
-        raster = rasterzarr.read(path, label=label)
+        raster = omezarr.read(path, label=label)
     elif how == "tiff":
-        raster = rastertiff.read(path, label=label)
+        raster = tiff.read(path, label=label)
     elif how == "photo":
-        raster = rasterphoto.read(path, label=label)
+        raster = photo.read(path, label=label)
     else:
         return _volume(path, volume)
     return _plainer(raster)
@@ -118,7 +119,7 @@ def kind_of(path: Path, label: str) -> str:
     if not path.exists():
         raise InputError(f"{label} does not exist.")
     if path.is_dir():
-        if rasterzarr.is_zarr(path):
+        if omezarr.is_zarr(path):
             return "zarr"
         raise InputError(f"{label} is a folder that holds no OME-Zarr; give an image file.")
     try:
@@ -129,9 +130,9 @@ def kind_of(path: Path, label: str) -> str:
         raise InputError(f"{label} cannot be opened: {reason}.") from error
     if not head:
         raise InputError(f"{label} is an empty file.")
-    if rasterphoto.is_photo(head):
+    if photo.is_photo(head):
         return "photo"
-    if head.startswith(rastertiff.MAGIC):
+    if head.startswith(tiff.MAGIC):
         return "tiff"
     named = split_name(path)[1].lower() in VOLUME
     if named or head.startswith((_GZIP, _HDF5, _NETCDF)) or b"n+1\0" in (head[344:348],):

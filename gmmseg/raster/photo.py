@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gmmseg.checks import InputError
-from gmmseg.raster import Raster, as_numbers, first_line, one_unit
+from gmmseg.raster.image import Raster, as_numbers, first_line, one_unit
 
 # Not every format of Pillow: EPS would start another program, TGA takes any file for its own.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "JPEG2000")

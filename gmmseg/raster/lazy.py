@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from gmmseg import rastertiff, rasterzarr
 from gmmseg.checks import InputError
-from gmmseg.raster import Raster
-from gmmseg.rasterfile import kind_of
+from gmmseg.raster import omezarr, tiff
+from gmmseg.raster.image import Raster
+from gmmseg.raster.read import kind_of
 
 BLOCK_PIXELS = 2**22
 """Aim for the size of a block: 8 MB of a 16-bit image, so that eight at work stay small."""
@@ -49,20 +49,20 @@ def open_lazy(path: str | os.PathLike[str], *, block_pixels: int = BLOCK_PIXELS)
     try:
         import dask.array as da
     except ImportError as error:
-        raise rasterzarr.large(f"Reading {path} in parts", "dask") from error
+        raise omezarr.large(f"Reading {path} in parts", "dask") from error
     if how == "zarr":
-        array, header = rasterzarr.open_image(path, label=label)
+        array, header = omezarr.open_image(path, label=label)
         chunks = _blocks(array.shape, array.chunks, header.axes, block_pixels)
-        return rasterzarr.as_raster(da.from_array(array, chunks=chunks), header, label=label)
+        return omezarr.as_raster(da.from_array(array, chunks=chunks), header, label=label)
     if how != "tiff":
         raise InputError(f"{label} cannot be read in parts; save it as TIFF or OME-Zarr.")
-    with rastertiff.opened(path, label=label) as (tif, series):
+    with tiff.opened(path, label=label) as (tif, series):
         source = TiffPixels(path, tif, series, label)
         chunks = _blocks(source.shape, source.natural, series.axes, block_pixels)
         data = da.from_array(source, chunks=chunks, asarray=False, name=False)
-        lut = rastertiff.display_lut(series)
-        shown = rastertiff.shown(data, series.axes, series.keyframe, display_lut=lut, label=label)
-        return rastertiff.as_raster(shown, tif, series, path, label)
+        lut = tiff.display_lut(series)
+        shown = tiff.shown(data, series.axes, series.keyframe, display_lut=lut, label=label)
+        return tiff.as_raster(shown, tif, series, path, label)
 
 
 class TiffPixels:
@@ -91,10 +91,10 @@ class TiffPixels:
             self.natural = tuple(self._open().chunks)
             self[(slice(0, 1),) * self.ndim]  # now, rather than after an hour
         except ImportError as error:
-            raise rasterzarr.large(label, "zarr") from error
+            raise omezarr.large(label, "zarr") from error
         except Exception as error:
             if "imagecodecs" in str(error):
-                raise InputError(rastertiff.needs_codec(series.keyframe, label)) from error
+                raise InputError(tiff.needs_codec(series.keyframe, label)) from error
             raise
         finally:
             self.close()

@@ -17,10 +17,10 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.mixture import kernels
-from gmmseg.raster import Raster
-from gmmseg.rasterlazy import open_lazy
-from gmmseg.rasterwrite import appearing
-from gmmseg.streamwrite import scheduler, store_tiff, store_zarr
+from gmmseg.raster.image import Raster
+from gmmseg.raster.lazy import open_lazy
+from gmmseg.raster.streamwrite import scheduler, store_tiff, store_zarr
+from gmmseg.raster.write import appearing
 
 __all__ = ["apply_lazy", "apply_thresholds", "histogram_lazy", "open_lazy"]
 

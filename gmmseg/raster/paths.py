@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gmmseg.checks import InputError
-from gmmseg.rasterzarr import is_zarr
+from gmmseg.raster.omezarr import is_zarr
 
 PHOTO = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".pgm", ".ppm", ".pbm",
          ".pnm", ".pfm", ".jp2", ".j2k")  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import tifffile
 
-from gmmseg.raster import one_unit
+from gmmseg.raster.image import one_unit
 
 _MOST_PAGES = 1000  # with tags of their own; the pages of longer stacks are all like the first
 
