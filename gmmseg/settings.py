@@ -74,7 +74,7 @@ class ThresholdSettings:
     neighbours: int | None = None
     edges: bool = False
     method: str = "mean_field"
-    illumination: str = "off"
+    illumination: str | None = None  # "auto" with `local`, else "off"
     local: bool = False
     families: Sequence[str] | str | None = None
     features: tuple[str, ...] = ("intensity",)
@@ -87,6 +87,8 @@ class ThresholdSettings:
             raise InputError(f"classes must be auto or 2 to 50; got {self.classes!r}.")
         if not 0 <= self.smooth <= 10:
             raise InputError(f"smooth must lie between 0 and 10; got {self.smooth:g}.")
+        if self.illumination is None:
+            object.__setattr__(self, "illumination", "auto" if self.local else "off")
         if self.illumination not in ("auto", "off"):
             raise InputError(f"illumination must be auto or off; got {self.illumination!r}.")
         if self.method not in ("mean_field", "icm", "graph_cut"):

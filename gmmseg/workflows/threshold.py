@@ -140,8 +140,9 @@ def segment_intensities(
         Weaken the coupling where the image has an edge (Boykov & Jolly 2001).
     method : {"mean_field", "icm", "graph_cut"}
         Of smoothing; see :func:`gmmseg.spatial.potts.smooth`.
-    illumination : {"off", "auto"}
-        Estimate a smooth gain with the classes and keep it where BIC says so.
+    illumination : {"auto", "off"}, optional
+        Estimate a smooth gain with the classes and keep it where BIC says so; by default with
+        ``local`` only.
     local : bool
         Two classes whose parameters follow the page or the field.
     families : sequence of str or "auto", optional
