@@ -9,6 +9,7 @@ scale that is linear up to the background and may be logarithmic above, chosen b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -105,7 +106,9 @@ class ClassFit:
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Class of each value, from 0, by the thresholds; intp."""
-        return np.searchsorted(self.thresholds, np.asarray(values, dtype=np.float64), "left")
+        return np.asarray(
+            np.searchsorted(self.thresholds, np.asarray(values, dtype=np.float64), "left")
+        )
 
 
 def fit_classes(
@@ -279,7 +282,7 @@ def _split(shares: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray:
     bounds = [0, len(y)]
     while len(bounds) <= n_classes:
         options = []
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+        for a, b in pairwise(bounds):
             if b - a < 2:
                 continue
             p, first = np.cumsum(shares[a:b]), np.cumsum(shares[a:b] * y[a:b])

@@ -12,7 +12,7 @@ _PEAK = 0.3989422804014327  # 1 / sqrt(2 pi)
 
 
 @njit(nogil=True, cache=True)
-def _interval(low, high):
+def _interval(low: float, high: float) -> float:
     """Normal probability between two standard scores, without loss in either tail."""
     if low > 0:
         return 0.5 * (math.erfc(low * _HALF) - math.erfc(high * _HALF))
@@ -20,7 +20,9 @@ def _interval(low, high):
 
 
 @njit(nogil=True, cache=True)
-def pooled_variances(weights, variances, strength, out):
+def pooled_variances(
+    weights: np.ndarray, variances: np.ndarray, strength: float, out: np.ndarray
+) -> None:
     """Variances under an inverse-gamma prior of ``strength`` whose scale is fitted too.
 
     Fills ``out``; each round maximises over the scale, then over the variances.
@@ -41,7 +43,7 @@ def pooled_variances(weights, variances, strength, out):
 
 
 @njit(nogil=True, cache=True)
-def _penalty(variances, strength):
+def _penalty(variances: np.ndarray, strength: float) -> float:
     """Log prior of the variances, at the best scale, nats per voxel, up to a constant."""
     inverse, logs = 0.0, 0.0
     for v in variances:
@@ -53,7 +55,17 @@ def _penalty(variances, strength):
 
 
 @njit(nogil=True, cache=True)
-def fit_bins(edges, shares, weights, means, variances, strength, floor, max_iter, tol):
+def fit_bins(
+    edges: np.ndarray,
+    shares: np.ndarray,
+    weights: np.ndarray,
+    means: np.ndarray,
+    variances: np.ndarray,
+    strength: float,
+    floor: float,
+    max_iter: int,
+    tol: float,
+) -> tuple[np.ndarray, float, np.ndarray, np.ndarray, np.ndarray]:
     """EM from the given start. Arrays of K are not modified.
 
     ``edges`` (B - 1,) are the inner edges, ``shares`` (B,) sum to one. Returns the objective

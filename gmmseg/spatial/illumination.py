@@ -67,8 +67,7 @@ class Illumination:
         if not self.kept:
             return image.astype(kind)
         gain = np.exp(self.log_gain()).reshape(image.shape).astype(kind)
-        floor = kind(self.floor)
-        return (image.astype(kind) - floor) * gain + floor
+        return np.asarray((image.astype(kind) - self.floor) * gain + self.floor, kind)
 
 
 def fit_illumination(
