@@ -163,7 +163,7 @@ def fit_classes(
     >>> rng = np.random.default_rng(1)
     >>> dim, bright = rng.normal(10, 2, 9000), rng.lognormal(4, 0.8, 1000)
     >>> levels, counts = np.unique(np.r_[dim, bright].round(), return_counts=True)
-    >>> bool(15 < fit_classes(counts, levels).thresholds[0] < 20)
+    >>> bool(15 < fit_classes(counts, levels).thresholds[0] < 25)
     True
     """
     counts, centres = _histogram(counts, centres)

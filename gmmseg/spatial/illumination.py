@@ -8,6 +8,7 @@ the gain is one number for each cell of a coarse lattice while fitting, and smoo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ CYCLES = 6.0
 _CELLS = 48  # along the longest axis
 _SAMPLES = 60_000
 _MOST_TERMS = 256
+_WIDEST = np.log(4.0)  # between the darkest and the brightest fortieth of the voxels
 _MAX_ITER = 60
 _TOL = 1e-5  # nats per voxel
 
@@ -64,10 +66,11 @@ class Illumination:
         """The image under even light: float32 of its shape, or float64 if it is that."""
         image = np.asarray(image)
         kind = np.float64 if image.dtype == np.float64 else np.float32
+        out: Any = image.astype(kind)
         if not self.kept:
-            return image.astype(kind)
+            return np.asarray(out)
         gain = np.exp(self.log_gain()).reshape(image.shape).astype(kind)
-        return np.asarray((image.astype(kind) - self.floor) * gain + self.floor, kind)
+        return np.asarray((out - self.floor) * gain + self.floor, kind)
 
 
 def fit_illumination(
@@ -103,16 +106,16 @@ def fit_illumination(
     -----
     Two starts, no field and the field of one class alone, guard against a shadow taken for
     a class; the likelier end is kept, if it beats the mixture without a field by BIC. No field
-    is fitted where the histogram asks for a logarithmic scale
+    is kept where the evened histogram still asks for a logarithmic scale
     (:class:`gmmseg.mixture.classes.Scale`), as counts of photons do: objects there differ in
-    brightness by their nature, and a gain cannot be told from that.
+    brightness by their nature, and a gain cannot be told from that. Nor is a gain that varies
+    by more than a factor of four, which would be the objects' too.
     """
     volume = as_volume(image, "image")
     inside = valid_voxels(volume, mask, np.asarray(image).shape)
     values, cells, lattice = _sample(volume, inside)
-    logarithmic = len(np.unique(values)) > n_classes and _asks_for_logarithm(values, n_classes)
     floor = min(float(values.min()), 0.0)
-    values = np.asarray(values - floor)
+    values = values - floor
     # A voxel at zero stays there whatever the gain: it says nothing of the field, and its
     # density, that of a point, would grow without bound.
     cells, values = cells[values > 0], values[values > 0]
@@ -123,8 +126,7 @@ def fit_illumination(
     basis = cosine_basis(lattice, (1.0, 1.0, 1.0), longest / cycles, 1.0)
     zero = np.zeros(basis.precision.shape)
     shape = (volume.shape[0], volume.shape[1], volume.shape[2])
-    few = len(np.unique(values)) <= n_classes
-    if few or basis.precision.size == 1 or logarithmic:
+    if len(np.unique(values)) <= n_classes or basis.precision.size == 1:
         return Illumination(False, np.zeros(1), 0.0, shape, floor, basis, zero)
 
     fits = [_ascend(values, cells, lattice, basis, zero, n_classes)]
@@ -134,7 +136,10 @@ def fit_illumination(
     coefficients, trace, _ = max(fits, key=lambda fit: fit[1][-1])
     evidence = trace[-1] - plain
     evidence -= 0.5 * basis.precision.size * np.log(len(values)) / len(values)
-    kept = bool(evidence > 0)
+    gain = basis.field(coefficients).ravel()[cells]
+    plausible = np.ptp(np.quantile(gain, [0.025, 0.975])) < _WIDEST
+    even = values * np.exp(gain)
+    kept = bool(evidence > 0 and plausible) and not _asks_for_logarithm(even, n_classes)
     return Illumination(
         kept, trace, float(evidence), shape, floor, basis, coefficients if kept else zero
     )
@@ -188,9 +193,9 @@ def _sample(
 
 
 def _asks_for_logarithm(values: np.ndarray, n_classes: int) -> bool:
-    """Whether the histogram alone is better explained on a scale that is not linear."""
-    centres, counts = weighted_bins(values)
-    return bool(np.isfinite(fit_classes(counts, centres, n_classes).scale.origin))
+    """Whether the histogram alone parts its classes where its scale is logarithmic."""
+    fit = fit_classes(*weighted_bins(values, 1024)[::-1], n_classes)
+    return bool(fit.thresholds[-1] > fit.scale.origin)
 
 
 def _ascend(
@@ -222,7 +227,8 @@ def _ascend(
         residual, square = (posterior * residual).sum(axis=0), y * y / variance
         slope = np.bincount(cells, 1.0 - residual * y / variance, n_cells).reshape(lattice)
         curvature = np.bincount(cells, square, n_cells).reshape(lattice)
-        step, size = newton_step(basis, coefficients, slope, curvature), 1.0
+        step = newton_step(basis, coefficients, slope, curvature)
+        size = 1.0 / max(1.0, float(np.abs(basis.field(step)).max()))  # a factor of e at most
         before = current
         while True:
             new = coefficients + size * step

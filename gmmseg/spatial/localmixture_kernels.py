@@ -23,16 +23,18 @@ def local_pass(
     limit: float,
     odds: np.ndarray,
     moments: np.ndarray,
-) -> None:
+) -> float:
     """Log odds of the foreground and the moments of both classes.
 
     ``image`` (Z, Y, X) has a dark foreground; ``surfaces`` (6, z, y, x) hold, for each block,
     both means (foreground first), half the inverse variances, the log odds and the threshold,
     which is not used here. Fills ``odds`` (Z, Y, X) float32 with the log odds and ``moments``
     (6, z, y, x) with count, sum and sum of squares of the foreground, then of the background.
+    Returns the log-likelihood of all voxels inside, in nats, up to a constant.
     """
     _, nz, ny, nx = surfaces.shape
     row = np.empty((5, nx))
+    likelihood = 0.0
     for z in range(image.shape[0]):
         z0, z1, fz = _place(z, blocks[0], nz)
         bz = min(z // blocks[0], nz - 1)
@@ -57,6 +59,11 @@ def local_pass(
                 prior = row[4, x0] * (1 - fx) + row[4, x1] * fx
                 a, b = value - front, value - back
                 log_odds = prior - narrow * a * a + wide * b * b
+                # Shares of both classes, from the odds less what the variances add to them.
+                part = 1.0 / (1.0 + np.exp(-prior) * np.sqrt(narrow / wide))
+                density = part * np.sqrt(narrow) * np.exp(-narrow * a * a)
+                density += (1 - part) * np.sqrt(wide) * np.exp(-wide * b * b)
+                likelihood += np.log(density + 1e-12)  # an outlier counts no more than that
                 # Beyond its mean a class keeps its side, however wide the other is.
                 if b > 0:
                     log_odds = min(log_odds, -5.0)
@@ -72,3 +79,4 @@ def local_pass(
                 moments[3, bz, by, bx] += 1.0 - r
                 moments[4, bz, by, bx] += (1.0 - r) * value
                 moments[5, bz, by, bx] += (1.0 - r) * value * value
+    return likelihood
