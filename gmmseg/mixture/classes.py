@@ -16,8 +16,8 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.mixture.classes_kernels import fit_bins
 
-# One: the prior of the variances counts as much as the image.
-STRENGTH = 1.0
+# The prior of the variances counts twice as much as the image; classes share it.
+STRENGTH = 2.0
 _ORIGINS = (0.05, 0.25, 0.5)  # quantiles at which the background may lie
 _BENDS = 2.0 ** np.arange(-5, 2)  # standard deviations of the image, beyond the origin
 _MOST_BINS = 512
@@ -117,7 +117,7 @@ def fit_classes(
     n_classes: int = 2,
     *,
     scale: Scale | None = None,
-    strength: float = STRENGTH,
+    strength: float | None = None,
     max_iter: int = 500,
     tol: float = 1e-7,
 ) -> ClassFit:
@@ -138,9 +138,10 @@ def fit_classes(
     scale : Scale, optional
         By default the most likely of the linear one and those logarithmic above the
         background.
-    strength : float
-        Weight of the prior that class variances are alike, in voxels per voxel of the image.
-        0 leaves each its own, infinity is not allowed.
+    strength : float, optional
+        Weight of the prior that class variances are alike, for each class, in voxels per voxel
+        of the image; ``2 / n_classes`` by default. 0 leaves each its own, infinity is not
+        allowed.
     max_iter, tol
         EM steps, and the least gain of one, nats per voxel.
 
@@ -174,6 +175,7 @@ def fit_classes(
             f"the histogram holds {np.count_nonzero(counts)} distinct intensities, too few for "
             f"{n_classes} classes; ask for fewer classes."
         )
+    strength = STRENGTH / n_classes if strength is None else strength
     if not 0 <= strength < np.inf:
         raise InputError(f"strength must be zero or more, and finite; got {strength}.")
     if scale is None:

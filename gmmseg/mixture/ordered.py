@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import entr, ndtr
 
 from gmmseg.checks import InputError
-from gmmseg.mixture.classes import ClassFit, fit_classes
+from gmmseg.mixture.classes import ClassFit, Scale, fit_classes
 from gmmseg.mixture.families import fit_families, select_family
 from gmmseg.mixture.familyfit import FamilyFit
 from gmmseg.mixture.model import Mixture
@@ -57,6 +57,7 @@ def ordered_classes(
     classes: int | str = 2,
     *,
     families: Sequence[str] | str | None = None,
+    linear: bool = False,
 ) -> OrderedClasses:
     """Fit classes to a histogram.
 
@@ -70,6 +71,9 @@ def ordered_classes(
         A family of :data:`gmmseg.mixture.familyfit.FAMILIES` for each class, ``uniform`` for
         outliers beside them, in place of classes alike in variance on a common scale; ``auto``
         tries the usual combinations for the number of ``classes``.
+    linear : bool
+        Only the linear scale, as after a gain has evened the image out: what is logarithmic about
+        an image, the gain has taken.
 
     Returns
     -------
@@ -88,12 +92,16 @@ def ordered_classes(
     if families is not None:
         return _of_families(counts, centres, classes, families)
     check = check_one_class(counts, centres)
+    scale = Scale() if linear else None
     if classes == "auto":
         used = int(np.count_nonzero(counts))
-        fits = [fit_classes(counts, centres, k) for k in range(2, min(MOST_CLASSES, used) + 1)]
+        fits = [
+            fit_classes(counts, centres, k, scale=scale)
+            for k in range(2, min(MOST_CLASSES, used) + 1)
+        ]
         fit = min(fits, key=lambda one: _icl(one, counts, centres))
     else:
-        fit = fit_classes(counts, centres, int(classes))
+        fit = fit_classes(counts, centres, int(classes), scale=scale)
     mixture = Mixture(fit.weights, fit.means[:, None], fit.variances[:, None, None])
     return OrderedClasses(
         fit.thresholds, fit.posteriors(centres), fit.weights, fit.separation,

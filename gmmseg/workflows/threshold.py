@@ -202,7 +202,9 @@ def _by_histogram(
     counts = _counts(levels, inside)
     if options.classes == "auto" and np.count_nonzero(counts) < 2:
         return one_class(image, inside, options)
-    classes = ordered_classes(counts, levels.centres, options.classes, families=options.families)
+    classes = ordered_classes(
+        counts, levels.centres, options.classes, families=options.families, linear=gain is not None
+    )
     if options.classes == "auto" and classes.one_class:
         return one_class(image, inside, options)
     k = len(classes.weights)
