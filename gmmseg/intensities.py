@@ -26,7 +26,7 @@ class IntensitySegmentation(Segmentation):
     """
 
     thresholds: np.ndarray  # (K - 1,) image units, rising; of corrected intensities, see `gain`
-    class_means: np.ndarray  # (K,) image units, of the pixels of each class
+    class_means: np.ndarray  # (K,) image units, of the pixels of each class; NaN if it has none
     fractions: np.ndarray  # (K,) share of the pixels
     separation: np.ndarray  # (K - 1,) distance of neighbouring means in standard deviations
     one_class: bool  # whether a single class explains the intensities as well

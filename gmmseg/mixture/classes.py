@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import xlogy
 
 from gmmseg.checks import InputError
 from gmmseg.mixture.classes_kernels import fit_bins
@@ -266,35 +267,57 @@ def _fit(
     tol: float,
 ) -> tuple[np.ndarray, float, np.ndarray, np.ndarray, np.ndarray]:
     y, shares = scale.forward(centres), counts / counts.sum()
-    label = _split(shares, y, n_classes)
-    w = np.bincount(label, shares, n_classes)
-    m = np.bincount(label, shares * y, n_classes) / w
     floor = (_FLOOR * (y[-1] - y[0])) ** 2
-    within = max(float((shares * (y - m[label]) ** 2).sum()), floor)
-    trace, likelihood, w, m, v = fit_bins(
-        scale.forward(edges), shares, w, m, np.full(n_classes, within), strength, floor,
-        max_iter, tol,
-    )  # fmt: skip
+    fits = []
+    for label in _splits(shares, y, n_classes, floor):
+        w = np.bincount(label, shares, n_classes)
+        m = np.bincount(label, shares * y, n_classes) / w
+        within = max(float((shares * (y - m[label]) ** 2).sum()), floor)
+        fits.append(
+            fit_bins(
+                scale.forward(edges), shares, w, m, np.full(n_classes, within), strength, floor,
+                max_iter, tol,
+            )
+        )  # fmt: skip
+    trace, likelihood, w, m, v = max(fits, key=lambda fit: fit[0][-1])
     order = np.argsort(m, kind="stable")
     return trace, likelihood, w[order], m[order], v[order]
 
 
-def _split(shares: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray:
-    """Labels of a start: the widest class is cut in two by Otsu's rule until there are enough."""
-    bounds = [0, len(y)]
-    while len(bounds) <= n_classes:
-        options = []
-        for a, b in pairwise(bounds):
-            if b - a < 2:
-                continue
-            p, first = np.cumsum(shares[a:b]), np.cumsum(shares[a:b] * y[a:b])
-            between = (first[:-1] * p[-1] - first[-1] * p[:-1]) ** 2 / (
-                p[:-1] * (p[-1] - p[:-1]) * p[-1]
-            )
-            at = int(np.argmax(between))
-            options.append((float(between[at]), a + at + 1))
-        bounds = sorted([*bounds, max(options)[1]])
-    return np.repeat(np.arange(n_classes), np.diff(bounds))
+def _splits(shares: np.ndarray, y: np.ndarray, n_classes: int, floor: float) -> list[np.ndarray]:
+    """Labels of two starts; one class is cut in two until there are enough.
+
+    Once by Otsu's rule, for classes of equal share, and once by Kurita's, which lets shares
+    differ: a rare class is lost by the first, and one among many of unlike width by the second.
+
+    References
+    ----------
+    Kurita, Otsu & Abdelmalek (1992), doi 10.1016/0031-3203(92)90024-D.
+    """
+    starts: list[np.ndarray] = []
+    for rare in (False, True):
+        bounds = [0, len(y)]
+        while len(bounds) <= n_classes:
+            label = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+            mean = np.bincount(label, shares * y) / np.bincount(label, shares)
+            within = float((shares * (y - mean[label]) ** 2).sum())
+            options = []
+            for a, b in pairwise(bounds):
+                if b - a < 2:
+                    continue
+                p, first = np.cumsum(shares[a:b]), np.cumsum(shares[a:b] * y[a:b])
+                rest = p[-1] - p[:-1]
+                value = (first[:-1] * p[-1] - first[-1] * p[:-1]) ** 2 / (p[:-1] * rest * p[-1])
+                if rare:
+                    value = -0.5 * np.log(np.maximum(within - value, floor) + 1e-300)
+                    value += xlogy(p[:-1], p[:-1]) + xlogy(rest, rest) - xlogy(p[-1], p[-1])
+                at = int(np.argmax(value))
+                options.append((float(value[at]), a + at + 1))
+            bounds = sorted([*bounds, max(options)[1]])
+        label = np.repeat(np.arange(n_classes), np.diff(bounds))
+        if not any(np.array_equal(label, start) for start in starts):
+            starts.append(label)
+    return starts
 
 
 def _crossings(w: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:

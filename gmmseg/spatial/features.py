@@ -12,7 +12,7 @@ from gmmseg.checks import InputError
 
 FEATURES = ("intensity", "gradient", "texture", "position")
 GRADIENT_SIGMA, TEXTURE_SIGMA = 1.0, 2.0  # pixels
-COMPACTNESS = 0.1  # of superpixels, on channels of unit variance
+COMPACTNESS = 0.3  # of superpixels, on channels of unit variance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,7 @@ def feature_stack(
         raise InputError(f"features: {what}; there are {', '.join(FEATURES)}.")
     image = np.asarray(image, np.float32)
     grey = image.mean(axis=-1) if channels else image
+    unit = np.float32(np.abs(grey).max(initial=0)) or np.float32(1)  # squares must not overflow
     columns: list[np.ndarray] = []
     names: list[str] = []
     for feature in dict.fromkeys(features):
@@ -75,10 +76,10 @@ def feature_stack(
         elif feature == "intensity":
             columns, names = [*columns, image], [*names, "intensity"]
         elif feature == "gradient":
-            columns.append(ndimage.gaussian_gradient_magnitude(grey, GRADIENT_SIGMA))
+            columns.append(unit * ndimage.gaussian_gradient_magnitude(grey / unit, GRADIENT_SIGMA))
             names.append("gradient")
         elif feature == "texture":
-            columns.append(_texture(grey))
+            columns.append(unit * _texture(grey / unit))
             names.append("texture")
         else:
             columns += _positions(grey.shape)

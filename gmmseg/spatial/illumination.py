@@ -18,6 +18,7 @@ from gmmseg.mixture.histogram import weighted_bins
 from gmmseg.spatial.bias import CosineBasis, cosine_basis, log_penalty, newton_step
 
 CYCLES = 6.0
+_FEW_CYCLES = 1.0  # of a start that bends round no object
 _CELLS = 48  # along the longest axis
 _SAMPLES = 60_000
 _MOST_TERMS = 256
@@ -104,12 +105,12 @@ def fit_illumination(
 
     Notes
     -----
-    Two starts, no field and the field of one class alone, guard against a shadow taken for
-    a class; the likelier end is kept, if it beats the mixture without a field by BIC. No field
-    is kept where the evened histogram still asks for a logarithmic scale
-    (:class:`gmmseg.mixture.classes.Scale`), as counts of photons do: objects there differ in
-    brightness by their nature, and a gain cannot be told from that. Nor is a gain that varies
-    by more than a factor of four, which would be the objects' too.
+    Three starts, no field and the field of one class alone, as fine and coarser, guard against
+    a shadow taken for a class. The likeliest end whose gain varies less than fourfold (more
+    would be the objects' own) is kept, if it beats the mixture without a field by BIC and the
+    evened histogram asks for no logarithmic scale (:class:`gmmseg.mixture.classes.Scale`), as
+    counts of photons do: objects there differ in brightness by their nature, and a gain cannot
+    be told from that.
     """
     volume = as_volume(image, "image")
     inside = valid_voxels(volume, mask, np.asarray(image).shape)
@@ -131,18 +132,25 @@ def fit_illumination(
 
     fits = [_ascend(values, cells, lattice, basis, zero, n_classes)]
     plain = fits[0][2]
-    alone = _ascend(values, cells, lattice, basis, zero, 1)[0]
-    fits.append(_ascend(values, cells, lattice, basis, alone, n_classes))
-    coefficients, trace, _ = max(fits, key=lambda fit: fit[1][-1])
-    evidence = trace[-1] - plain
-    evidence -= 0.5 * basis.precision.size * np.log(len(values)) / len(values)
-    gain = basis.field(coefficients).ravel()[cells]
-    plausible = np.ptp(np.quantile(gain, [0.025, 0.975])) < _WIDEST
-    even = values * np.exp(gain)
-    kept = bool(evidence > 0 and plausible) and not _asks_for_logarithm(even, n_classes)
-    return Illumination(
-        kept, trace, float(evidence), shape, floor, basis, coefficients if kept else zero
-    )
+    for waves in (cycles, _FEW_CYCLES):
+        coarse = cosine_basis(lattice, (1.0, 1.0, 1.0), longest / waves, 1.0)
+        first = np.zeros(coarse.precision.shape)
+        alone = _ascend(values, cells, lattice, coarse, first, 1)[0]
+        start = zero.copy()
+        start[tuple(slice(n) for n in alone.shape)] = alone
+        fits.append(_ascend(values, cells, lattice, basis, start, n_classes))
+    charge = 0.5 * basis.precision.size * np.log(len(values)) / len(values)
+    fits.sort(key=lambda fit: -fit[1][-1])
+    for coefficients, trace, _ in fits:
+        evidence = float(trace[-1] - plain - charge)
+        gain = basis.field(coefficients).ravel()[cells]
+        if np.ptp(np.quantile(gain, [0.025, 0.975])) >= _WIDEST:
+            continue  # it took an object for light, which may be likelier
+        if evidence <= 0 or _asks_for_logarithm(values * np.exp(gain), n_classes):
+            break
+        return Illumination(True, trace, evidence, shape, floor, basis, coefficients)
+    _, trace, _ = fits[0]
+    return Illumination(False, trace, float(trace[-1] - plain - charge), shape, floor, basis, zero)
 
 
 def as_volume(image: np.ndarray, name: str) -> np.ndarray:

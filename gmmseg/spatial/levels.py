@@ -56,6 +56,8 @@ def levels_of(image: np.ndarray, mask: np.ndarray | None = None) -> Levels:
         return Levels(image, np.arange(float(image.max()) + 1))
     known = image if mask is None else image[mask]
     low, high = float(known.min()), float(known.max())
+    if low == high:
+        return Levels(np.zeros(image.shape, np.uint8), np.array([low]))
     whole = image.dtype.kind in "iu" or bool((known == np.rint(known)).all())
     if whole and high - low < MOST_LEVELS:
         index, step = np.empty(image.shape, np.uint16), 1.0

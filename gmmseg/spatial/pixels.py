@@ -18,6 +18,7 @@ def checked_image(
         raise InputError(f"The image must hold real numbers; its dtype is {image.dtype}.")
     if image.dtype == np.float16:
         image = image.astype(np.float32)
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     grid = image.shape[:-1] if channels else image.shape
     inside = None
     if mask is not None:

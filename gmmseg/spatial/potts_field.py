@@ -70,11 +70,7 @@ def field_of(
                 f"contrast must be numbers of shape {shape}, as the image; "
                 f"got {contrast.shape} of {contrast.dtype}."
             )
-        contrast = contrast.astype(np.float32)
-        if active is not None:
-            contrast[~active] = 0.0  # a NaN there would come through a coupling to nothing
-        if not np.isfinite(contrast).all():
-            raise InputError("contrast must be finite within the mask; leave NaN out by mask.")
+        contrast = _unit_range(contrast, active)
         sharpness = pair_sharpness(
             contrast.reshape(hood.shape), None if active is None else active.reshape(hood.shape)
         )
@@ -84,6 +80,19 @@ def field_of(
         np.empty((0, 0), bool) if active is None else active.reshape(-1, shape[-1]),
         image, sharpness, (beta * hood.weights).astype(np.float32), n_active,
     )  # fmt: skip
+
+
+def _unit_range(contrast: np.ndarray, active: np.ndarray | None) -> np.ndarray:
+    """Contrast image from 0 to 1, float32, whose squared differences are in range; 0 outside."""
+    known = contrast if active is None else contrast[active]
+    low, high = float(known.min()), float(known.max())
+    if not np.isfinite(high - low):
+        raise InputError("contrast must be finite within the mask; leave NaN out by mask.")
+    out = np.subtract(contrast, low, dtype=np.float64)
+    out /= (high - low) or 1.0
+    if active is not None:
+        out[~active] = 0.0  # a NaN there would come through a coupling to nothing
+    return out.astype(np.float32)
 
 
 def ascend(

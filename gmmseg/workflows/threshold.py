@@ -20,6 +20,7 @@ from gmmseg.spatial.localmixture import fit_local_classes
 from gmmseg.spatial.pixels import checked_image
 from gmmseg.spatial.potts import OUTSIDE, smooth_levels
 from gmmseg.spatial.potts import smooth as smooth_joint
+from gmmseg.spatial.shares import external_field
 
 SURE = 1e-30  # least posterior, so that its logarithm is a number
 Histogram = np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -213,8 +214,10 @@ def _by_histogram(
     table = np.ascontiguousarray(table, np.float32)
     trace = np.empty(0)
     if options.smooth > 0:
+        weights = classes.weights[::-1] if flip else classes.weights
         field = smooth_levels(
-            levels.index, np.log(np.maximum(table, SURE)), options.smooth, spacing=spacing,
+            levels.index, _unary(table, weights, options.smooth, image.ndim), options.smooth,
+            spacing=spacing,
             neighbours=options.neighbours, mask=inside, method=options.method,
             contrast=even if options.edges else None, posterior=True,
         )  # fmt: skip
@@ -299,8 +302,11 @@ def _by_channels(
         posteriors = posteriors[..., ::-1]
     found = posteriors.argmax(axis=-1).astype(np.uint8)
     if options.smooth > 0 and posteriors.shape[-1] > 1:
+        weights = fit.mixture.weights
+        weights = weights[::-1] if options.dark and len(weights) == 2 else weights
         field = smooth_joint(
-            np.log(np.maximum(posteriors, SURE)), options.smooth, spacing=spacing,
+            _unary(posteriors, weights, options.smooth, posteriors.ndim - 1), options.smooth,
+            spacing=spacing,
             neighbours=options.neighbours, mask=inside, method=options.method,
         )  # fmt: skip
         found = np.where(field.labels == OUTSIDE, 0, field.labels)
@@ -316,6 +322,13 @@ def _by_channels(
             "superpixels": fit.n_sites if options.superpixels else None,
         },
     )  # fmt: skip
+
+
+def _unary(posteriors: np.ndarray, weights: np.ndarray, beta: float, n_axes: int) -> np.ndarray:
+    """What a pixel says of its class by itself, nats, with the field of class shares."""
+    field = external_field(np.maximum(weights, SURE), beta, 2 * n_axes)
+    change = field - np.log(np.maximum(weights, SURE))
+    return np.log(np.maximum(posteriors, SURE)) + change.astype(np.float32)
 
 
 def _histogram(
