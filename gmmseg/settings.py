@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from gmmseg import contrast
 from gmmseg.checks import InputError
 
+N_SWEEPS = 8
+"""Sweeps of mean field over an image; each carries what a pixel knows two pixels further."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrainSettings:

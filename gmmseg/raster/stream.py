@@ -22,7 +22,7 @@ from gmmseg.raster.lazy import open_lazy
 from gmmseg.raster.streamwrite import scheduler, store_tiff, store_zarr
 from gmmseg.raster.write import appearing
 
-__all__ = ["apply_lazy", "apply_thresholds", "histogram_lazy", "open_lazy"]
+__all__ = ["apply_lazy", "apply_thresholds", "histogram_lazy", "open_lazy", "store_labels"]
 
 _MOST_LEVELS = 2**16
 
@@ -201,12 +201,48 @@ def apply_lazy(
         apply_thresholds, arrays[0], cuts, *arrays[1:], values=names, dtype=np.uint8,
         meta=np.empty((0,) * array.ndim, dtype=np.uint8),
     )  # fmt: skip
-    path = Path(path)
+    return store_labels(labels, path, raster, top=int(names.max()), client=client, array=array)
+
+
+def store_labels(
+    labels: Any,
+    path: str | os.PathLike[str],
+    raster: Raster,
+    *,
+    top: int,
+    client: Any = None,
+    array: Any = None,
+) -> Path:
+    """Write labels block by block as the kind of file that the image is.
+
+    Parameters
+    ----------
+    labels : dask array of uint8, of shape ``raster.grid``
+    path : path
+        Replaced if it exists, once all is written.
+    raster : Raster
+        The image as :func:`open_lazy` gives it.
+    top : int
+        The highest label.
+    client : distributed.Client, optional
+    array : dask array, optional
+        The image, by whose blocks the work is cut; ``labels`` by default.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If labels of that kind cannot be written in parts.
+    """
+    path, array = Path(path), labels if array is None else array
     with appearing(path) as temporary:
         if raster.kind == "ome-zarr":
             store_zarr(labels, temporary, raster, client, array)
         elif raster.kind in ("tiff", "ome-tiff"):
-            store_tiff(labels, temporary, raster, int(names.max()), client, array)
+            store_tiff(labels, temporary, raster, top, client, array)
         else:
             raise InputError(f"labels of a {raster.kind} image cannot be written in parts.")
     return path

@@ -36,6 +36,50 @@ class Levels:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Equally spaced levels: whole numbers as they are, or bins.
+
+    Attributes
+    ----------
+    low : float
+        The lowest level, or the lower end of the lowest bin, image units.
+    step : float
+        Distance of levels, image units.
+    n : int
+        How many there are.
+    whole : bool
+        Whether levels are whole numbers.
+    """
+
+    low: float
+    step: float
+    n: int
+    whole: bool
+
+    @classmethod
+    def between(cls, low: float, high: float, *, whole: bool) -> Grid:
+        """Levels for intensities from ``low`` to ``high``."""
+        if low == high:
+            return cls(low, 1.0, 1, True)
+        if whole and high - low < MOST_LEVELS:
+            return cls(low, 1.0, int(high - low) + 1, True)
+        return cls(low, (high - low) / FLOAT_LEVELS, FLOAT_LEVELS, False)
+
+    @property
+    def centres(self) -> np.ndarray:
+        """(n,) float64 ndarray, rising, image units."""
+        return self.low + self.step * (np.arange(self.n) + (0.0 if self.whole else 0.5))
+
+    def index(self, image: np.ndarray) -> np.ndarray:
+        """Level of each pixel: uint16 of the shape of the image; 0 for NaN."""
+        out = np.empty(image.shape, np.uint16)
+        flat = np.ascontiguousarray(image).reshape(-1)
+        half = 0.5 if self.whole else 0.0
+        _quantise(flat, self.low, self.step, self.n - 1, half, out.reshape(-1))
+        return out
+
+
 def levels_of(image: np.ndarray, mask: np.ndarray | None = None) -> Levels:
     """Levels of an image: its own where they are whole numbers that span 65,536, else 4096 bins.
 
@@ -52,24 +96,13 @@ def levels_of(image: np.ndarray, mask: np.ndarray | None = None) -> Levels:
     image = np.asarray(image)
     if image.dtype == np.uint8:
         return Levels(image, np.arange(256.0))
-    if image.dtype.kind == "u" and image.dtype.itemsize == 2:
-        return Levels(image, np.arange(float(image.max()) + 1))
     known = image if mask is None else image[mask]
     low, high = float(known.min()), float(known.max())
-    if low == high:
-        return Levels(np.zeros(image.shape, np.uint8), np.array([low]))
     whole = image.dtype.kind in "iu" or bool((known == np.rint(known)).all())
-    if whole and high - low < MOST_LEVELS:
-        index, step = np.empty(image.shape, np.uint16), 1.0
-        centres = low + np.arange(int(high - low) + 1)
-    else:
-        step = (high - low) / FLOAT_LEVELS
-        centres = low + step * (np.arange(FLOAT_LEVELS) + 0.5)
-        index = np.empty(image.shape, np.uint16)
-    flat = np.ascontiguousarray(image).reshape(-1)
-    _quantise(flat, low, step, len(centres) - 1, 0.5 if step == 1.0 and whole else 0.0,
-              index.reshape(-1))  # fmt: skip
-    return Levels(index, centres)
+    if image.dtype == np.uint16:
+        return Levels(image, np.arange(float(image.max()) + 1))
+    grid = Grid.between(low, high, whole=whole)
+    return Levels(grid.index(image), grid.centres)
 
 
 def histogram_of(

@@ -12,7 +12,7 @@ from gmmseg.intensities import IntensitySegmentation, labelled, one_class
 from gmmseg.mixture.classes import ClassFit
 from gmmseg.mixture.minimum_error import minimum_error_thresholds
 from gmmseg.mixture.ordered import OrderedClasses, ordered_classes
-from gmmseg.settings import ThresholdSettings
+from gmmseg.settings import N_SWEEPS, ThresholdSettings
 from gmmseg.spatial.channels import fit_channels
 from gmmseg.spatial.illumination import fit_illumination
 from gmmseg.spatial.levels import Levels, histogram_of, levels_of
@@ -22,6 +22,12 @@ from gmmseg.spatial.potts import OUTSIDE, smooth_levels
 from gmmseg.spatial.potts import smooth as smooth_joint
 from gmmseg.spatial.shares import external_field
 
+SWEEPS: dict[str, dict[str, Any]] = {
+    "mean_field": {"max_sweeps": N_SWEEPS, "tol": -np.inf},
+    "icm": {},
+    "graph_cut": {},
+}
+"""As many sweeps for every image, so that one in parts is labelled like one in memory."""
 SURE = 1e-30  # least posterior, so that its logarithm is a number
 Histogram = np.ndarray | tuple[np.ndarray, np.ndarray]
 
@@ -219,7 +225,7 @@ def _by_histogram(
             levels.index, _unary(table, weights, options.smooth, image.ndim), options.smooth,
             spacing=spacing,
             neighbours=options.neighbours, mask=inside, method=options.method,
-            contrast=even if options.edges else None, posterior=True,
+            contrast=even if options.edges else None, posterior=True, **SWEEPS[options.method],
         )  # fmt: skip
         found, posteriors, trace = field.labels, field.posterior, field.objective
         found = np.where(found == OUTSIDE, 0, found)
