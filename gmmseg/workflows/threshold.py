@@ -14,11 +14,12 @@ from gmmseg.mixture.minimum_error import minimum_error_thresholds
 from gmmseg.mixture.ordered import OrderedClasses, ordered_classes
 from gmmseg.settings import ThresholdSettings
 from gmmseg.spatial.channels import fit_channels
+from gmmseg.spatial.frames import smooth_frames
 from gmmseg.spatial.illumination import fit_illumination
 from gmmseg.spatial.levels import Levels, histogram_of, levels_of
 from gmmseg.spatial.localmixture import fit_local_classes
 from gmmseg.spatial.pixels import checked_image
-from gmmseg.spatial.potts import OUTSIDE, smooth_levels
+from gmmseg.spatial.potts import OUTSIDE
 from gmmseg.spatial.potts import smooth as smooth_joint
 
 SURE = 1e-30  # least posterior, so that its logarithm is a number
@@ -113,6 +114,7 @@ def segment_intensities(
     *,
     mask: np.ndarray | None = None,
     channels: bool = False,
+    time: bool = False,
     spacing: Sequence[float] | None = None,
     **settings: Any,
 ) -> IntensitySegmentation:
@@ -129,6 +131,9 @@ def segment_intensities(
         Pixels to label.
     channels : bool
         Whether the last axis is one of channels, such as red, green and blue.
+    time : bool
+        Whether the first axis is one of time, before the two or three others: frames share
+        their classes, and each is smoothed by itself.
     spacing : sequence of float, optional
         Pixel size along each axis, for ``smooth``; any unit.
     dark : bool
@@ -174,16 +179,21 @@ def segment_intensities(
     options = ThresholdSettings(classes=classes, **settings)
     image, inside = checked_image(image, mask, channels)
     grid = image.shape[:-1] if channels else image.shape
-    if len(grid) not in (2, 3):
+    if len(grid) - time not in (2, 3):
+        also = (" and channels" if channels else "") + (" after that of time" if time else "")
         raise InputError(
-            f"The image must have two or three axes{' and channels' if channels else ''}; its "
-            f"shape is {image.shape}."
+            f"The image must have two or three axes{also}; its shape is {image.shape}."
+        )
+    if time and (options.illumination != "off" or options.local or channels):
+        raise InputError(
+            "illumination, local and channels are estimated for one frame at a time; give the "
+            "frames one by one, without time=True."
         )
     if channels or tuple(options.features) != ("intensity",) or options.superpixels is not None:
         return _by_channels(image, inside, channels, spacing, options)
     if options.local:
         return _locally(image, inside, spacing, options)
-    return _by_histogram(image, inside, spacing, options)
+    return _by_histogram(image, inside, spacing, options, time)
 
 
 def _by_histogram(
@@ -191,6 +201,7 @@ def _by_histogram(
     inside: np.ndarray | None,
     spacing: Sequence[float] | None,
     options: ThresholdSettings,
+    time: bool,
 ) -> IntensitySegmentation:
     """One mixture for the whole image."""
     even, gain = image, None
@@ -213,16 +224,14 @@ def _by_histogram(
     table = np.ascontiguousarray(table, np.float32)
     trace = np.empty(0)
     if options.smooth > 0:
-        field = smooth_levels(
-            levels.index, np.log(np.maximum(table, SURE)), options.smooth, spacing=spacing,
-            neighbours=options.neighbours, mask=inside, method=options.method,
-            contrast=even if options.edges else None, posterior=True,
+        found, posteriors, trace = smooth_frames(
+            levels.index, np.log(np.maximum(table, SURE)), options.smooth, time=time,
+            spacing=spacing, neighbours=options.neighbours, mask=inside, method=options.method,
+            contrast=even if options.edges else None,
         )  # fmt: skip
-        found, posteriors, trace = field.labels, field.posterior, field.objective
-        found = np.where(found == OUTSIDE, 0, found)
     else:
-        best = np.searchsorted(classes.thresholds, levels.centres, "left").astype(np.uint8)
-        found, posteriors = levels.look_up(k - 1 - best if flip else best), levels.look_up(table)
+        found, posteriors = levels.exceeding(even, classes.thresholds), levels.look_up(table)
+        found = np.uint8(k - 1) - found if flip else found
     if posteriors is None:
         posteriors = np.eye(k, dtype=np.float32)[found]
     return labelled(
