@@ -30,7 +30,7 @@ class Names(click.ParamType):
 
     name = "names"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, *_: Any) -> Any:
         """Split at the commas."""
         return value if not isinstance(value, str) else tuple(w.strip() for w in value.split(","))
 
@@ -50,65 +50,139 @@ _SWITCHED = {
 
 @click.command(no_args_is_help=True)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default="derivatives/gmmseg",
-              show_default=True, help="Folder for the results; made if it is not there.")
-@click.option("-k", "--classes", type=Classes(2, 50), metavar="K|auto",
-              help="Number of classes; auto takes the one of least ICL, 1 to 6 (2 if not given).")
-@click.option("--bright/--dark", "bright", default=True,
-              help="Whether the foreground, label 1 of two classes, is the brighter or the darker.  "
-              "[default: bright]")
-@click.option("--mask", type=click.Path(path_type=Path), metavar="FILE",
-              help="Where to label: an image of the same size, 0 outside; one plane serves a "
-              "stack. It holds for every IMAGE.")
-@click.option("--smooth", type=click.FloatRange(0, 10), metavar="B",
-              help="How strongly neighbouring pixels pull towards the same class, in nats per "
-              "neighbour; 0, if not given, turns it off, 0.5 to 1 removes specks.")
-@click.option("--edges", is_flag=True,
-              help="Let --smooth pull less across edges of the image.")
-@click.option("--neighbours", type=click.Choice(["4", "8", "6", "26"]),
-              help="Neighbours for --smooth: 4 or 8 in a plane, 6 or 26 in a volume.")
-@click.option("--method", type=click.Choice(["mean_field", "icm", "graph_cut"]),
-              help="How --smooth is solved; graph_cut is exact for two classes, and slow.")
-@click.option("--stack-histogram/--per-slice", "whole", default=True,
-              help="One mixture, and one set of thresholds, for all slices and frames, or each "
-              "plane an image of its own.  [default: stack-histogram]")
-@click.option("--illumination", type=click.Choice(["auto", "off"]),
-              help="Take uneven light out, if there is any (off if not given, auto with --local).")
-@click.option("--local", is_flag=True,
-              help="Let the thresholds follow the page or the field; for documents.")
-@click.option("--families", type=Names(), metavar="A,B,...|auto",
-              help="A family for each class, dark to bright: gaussian, rayleigh, rician, poisson, "
-              "poisson-gaussian; uniform adds outliers. auto tries the usual ones.")
-@click.option("--features", type=Names(), metavar="A,B,...",
-              help="Features of a pixel: intensity, gradient, texture, position.")
-@click.option("--superpixels", type=click.IntRange(2), metavar="N",
-              help="Label about N patches in place of pixels.")
-@click.option("--gray/--channels", "gray", default=True,
-              help="Average the channels of a colour image, or take each as a feature.  "
-              "[default: gray]")
-@click.option("--channel", type=click.IntRange(0), metavar="N",
-              help="The only channel to look at, from 0.")
-@click.option("--volume", type=click.IntRange(0), metavar="N",
-              help="Which volume of a 4-D NIfTI image to look at, from 0.")
-@click.option("--always-cut", is_flag=True,
-              help="Part two classes even where one explains the image as well.")
-@click.option("--report", is_flag=True,
-              help="Also say how far each threshold can be trusted: a 90 % band, and the area at "
-              "both its ends.")
-@click.option("--posteriors", is_flag=True,
-              help="Also write the probability of each class (_probseg).")
-@click.option("--uncertainty", is_flag=True,
-              help="Also write how undecided each pixel is (_desc-uncertainty_probseg), in nats.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default="derivatives/gmmseg",
+    show_default=True,
+    help="Folder for the results; made if it is not there.",
+)
+@click.option(
+    "-k",
+    "--classes",
+    type=Classes(2, 50),
+    metavar="K|auto",
+    help="Number of classes; auto takes the one of least ICL, 1 to 6 (2 if not given).",
+)
+@click.option(
+    "--bright/--dark",
+    "bright",
+    default=True,
+    help="Whether the foreground, label 1 of two classes, is the brighter or the darker.  "
+    "[default: bright]",
+)
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to label: an image of the same size, 0 outside; one plane serves a "
+    "stack. It holds for every IMAGE.",
+)
+@click.option(
+    "--smooth",
+    type=click.FloatRange(0, 10),
+    metavar="B",
+    help="How strongly neighbouring pixels pull towards the same class, in nats per "
+    "neighbour; 0, if not given, turns it off, 0.5 to 1 removes specks.",
+)
+@click.option("--edges", is_flag=True, help="Let --smooth pull less across edges of the image.")
+@click.option(
+    "--neighbours",
+    type=click.Choice(["4", "8", "6", "26"]),
+    help="Neighbours for --smooth: 4 or 8 in a plane, 6 or 26 in a volume.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["mean_field", "icm", "graph_cut"]),
+    help="How --smooth is solved; graph_cut is exact for two classes, and slow.",
+)
+@click.option(
+    "--stack-histogram/--per-slice",
+    "whole",
+    default=True,
+    help="One mixture, and one set of thresholds, for all slices and frames, or each "
+    "plane an image of its own.  [default: stack-histogram]",
+)
+@click.option(
+    "--illumination",
+    type=click.Choice(["auto", "off"]),
+    help="Take uneven light out, if there is any (off if not given, auto with --local).",
+)
+@click.option(
+    "--local", is_flag=True, help="Let the thresholds follow the page or the field; for documents."
+)
+@click.option(
+    "--families",
+    type=Names(),
+    metavar="A,B,...|auto",
+    help="A family for each class, dark to bright: gaussian, rayleigh, rician, poisson, "
+    "poisson_gaussian; uniform adds outliers. auto tries the usual ones.",
+)
+@click.option(
+    "--features",
+    type=Names(),
+    metavar="A,B,...",
+    help="Features of a pixel: intensity, gradient, texture, position.",
+)
+@click.option(
+    "--superpixels",
+    type=click.IntRange(2),
+    metavar="N",
+    help="Label about N patches in place of pixels.",
+)
+@click.option(
+    "--gray/--channels",
+    "gray",
+    default=True,
+    help="Average the channels of a colour image, or take each as a feature.  [default: gray]",
+)
+@click.option(
+    "--channel", type=click.IntRange(0), metavar="N", help="The only channel to look at, from 0."
+)
+@click.option(
+    "--volume",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Which volume of a 4-D NIfTI image to look at, from 0.",
+)
+@click.option(
+    "--always-cut", is_flag=True, help="Part two classes even where one explains the image as well."
+)
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Also say how far each threshold can be trusted: a 90 % band, and the area at "
+    "both its ends.",
+)
+@click.option(
+    "--posteriors", is_flag=True, help="Also write the probability of each class (_probseg)."
+)
+@click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Also write how undecided each pixel is (_desc-uncertainty_probseg), in nats.",
+)
 @click.option("--no-picture", is_flag=True, help="Draw no picture (_threshold.png).")
-@click.option("--large/--no-large", default=None,
-              help="Threshold TIFF and OME-Zarr in parts, without holding them in memory.  "
-              "[default: where memory is short]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N",
-              help="How many processor cores to use.  [default: all]")
+@click.option(
+    "--large/--no-large",
+    default=None,
+    help="Threshold TIFF and OME-Zarr in parts, without holding them in memory.  "
+    "[default: where memory is short]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many processor cores to use.  [default: all]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
 @click.option("--overwrite", is_flag=True, help="Replace results that exist already.")
-@click.option("--resume", is_flag=True,
-              help="Skip images that an earlier run with the same options has labelled.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Skip images that an earlier run with the same options has labelled.",
+)
 def threshold(images: tuple[str, ...], quiet: bool, **given: Any) -> None:
     """Sort the pixels of each IMAGE into classes by a mixture fitted to its histogram.
 
@@ -173,9 +247,7 @@ def _job(paths: tuple[Path, ...], given: dict[str, Any]) -> ThresholdJob:
         given["families"] = "auto"
     names = set(ThresholdSettings.__dataclass_fields__) - {"threads"}
     settings = {name: given[name] for name in names & set(given) if given[name] is not None}
-    about = {
-        name: given[name] for name in ThresholdOptions.__dataclass_fields__ if name in given
-    }
+    about = {name: given[name] for name in ThresholdOptions.__dataclass_fields__ if name in given}
     options = ThresholdOptions(settings=settings, **about)
     _ = options.checked  # before any image is read
     return ThresholdJob(
@@ -224,7 +296,7 @@ def summary(run: ThresholdRun) -> str:
         parts.append(f"{run.skipped} done before")
     if not run.failed:
         return ", ".join(parts) + "."
-    lines = [f"  {one.image}: {one.error}" for one in run.failed]
+    lines = [f"  {one.error}" for one in run.failed]
     return "\n".join([", ".join([*parts, f"{len(run.failed)} failed"]) + ":", *lines])
 
 

@@ -40,7 +40,7 @@ def draw_histogram(ax: Axes, part: Part) -> None:
     share = np.histogram(values, edges)[0] / values.size / widths * unit
     ax.stairs(share, at, fill=True, color="0.82")
     colours = shades(result.n_classes)
-    curves = _curves(result, scale, at)
+    curves = _curves(result, at)
     middle = 0.5 * (at[1:] + at[:-1])
     peaks = [curve.max() * unit for _, curve in curves]
     if curves:
@@ -104,8 +104,8 @@ def _edges(values: np.ndarray, scale: Scale) -> np.ndarray:
     if spread > 0:
         low, high = max(low, low_q - 0.5 * spread), min(high, high_q + 0.5 * spread)
     if not np.array_equal(values, np.rint(values)):
-        ends = scale.forward(np.array([low, high]))
-        return np.unique(scale.backward(np.linspace(*ends, _BINS + 1)))
+        first, last = scale.forward(np.array([low, high]))
+        return np.unique(scale.backward(np.linspace(first, last, _BINS + 1)))
     there = np.unique(values)
     there = there[(there >= low) & (there <= high)]
     # Midway between values that occur: a camera that leaves some out makes no comb.
@@ -119,17 +119,15 @@ def _edges(values: np.ndarray, scale: Scale) -> np.ndarray:
     return sides[kept] if len(kept) > 2 else sides[[0, max(1, len(sides) // 2), -1]]
 
 
-def _curves(
-    result: IntensitySegmentation, scale: Scale, at: np.ndarray
-) -> list[tuple[str, np.ndarray]]:
+def _curves(result: IntensitySegmentation, at: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Density of each component per unit of the scale, with its name; none for many channels."""
     middle = 0.5 * (at[1:] + at[:-1])
     fit = None if result.fit is None else result.fit.fit
     if fit is not None and not isinstance(fit, ClassFit):
         joint = np.exp(fit.log_joint(middle))
-        order = np.argsort(fit.means, kind="stable")
-        order = [*(k for k in order if fit.families[k] != OUTLIERS),
-                 *(k for k in order if fit.families[k] == OUTLIERS)]  # fmt: skip
+        rising = np.argsort(fit.means, kind="stable")
+        order = [*(k for k in rising if fit.families[k] != OUTLIERS),
+                 *(k for k in rising if fit.families[k] == OUTLIERS)]  # fmt: skip
         return [(fit.families[k], joint[:, k]) for k in order]
     if result.mixture.n_channels > 1 or result.threshold_surface is not None:
         return []
@@ -197,5 +195,3 @@ def _roundness(value: float) -> tuple[int, float]:
     """Rounder numbers first."""
     text = f"{abs(value):.6g}".replace(".", "").strip("0")
     return len(text), abs(value)
-
-

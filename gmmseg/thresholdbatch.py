@@ -15,7 +15,7 @@ from gmmseg.raster.paths import dseg_path, split_name
 from gmmseg.raster.write import write_labels, write_map
 from gmmseg.thresholdimage import Part, ThresholdOptions, threshold_image
 from gmmseg.thresholdlarge import is_large, threshold_large
-from gmmseg.thresholdtable import TABLE, Row, failed_row, read_table, row_of, write_table
+from gmmseg.thresholdtable import MISSING, Row, failed_row, read_table, row_of, write_table
 
 _EVERY = 2.0  # seconds between two writings of the table of a long run
 
@@ -153,9 +153,11 @@ def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> Image
     except MemoryError:
         text = "There is not enough memory for it; try --large, or fewer options."
     except Exception as error:  # noqa: BLE001 (one image no one thought of must not stop the others)
-        text = f"It failed in a way no one thought of ({type(error).__name__}: {first_line(error)})."
+        what = f"{type(error).__name__}: {first_line(error)}"
+        text = f"It failed in a way no one thought of ({what})."
     if str(image) not in text:
-        text = f"The image {image}: {text[:1].upper()}{text[1:]}"
+        more = text.removeprefix("The image ")
+        text = f"The image {image}" + (f" {more}" if more != text else f": {text}")
     return ImageDone(image, (failed_row(image, text, job.words),), error=text)
 
 
@@ -166,9 +168,7 @@ def _labelled(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> 
     if large:
         targets = _targets(image, None, job)
         with staging.staged(job.out, targets) as stage:
-            raster, part, notes = threshold_large(
-                image, job.mask, options, stage / targets[0].name
-            )
+            raster, part, notes = threshold_large(image, job.mask, options, stage / targets[0].name)
             parts: tuple[Part, ...] = (part,)
             _draw(parts, raster, image, job, stage / targets[-1].name)
     else:
@@ -186,9 +186,14 @@ def _labelled(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> 
             _draw(parts, raster, image, job, stage / targets[-1].name)
     rows = tuple(
         row_of(
-            image, part.name, part.result, part.band, dark=options.checked.dark,
-            options=job.words, n_pixels=part.n_pixels,
-        )  # fmt: skip
+            image,
+            part.name,
+            part.result,
+            part.band,
+            dark=options.checked.dark,
+            options=job.words,
+            n_pixels=part.n_pixels,
+        )
         for part in parts
     )
     return ImageDone(image, rows, tuple(p for p in targets if p.exists()), _warnings(parts), notes)
@@ -217,7 +222,9 @@ def _warnings(parts: Sequence[Part]) -> tuple[str, ...]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
 def _targets(image: Path, kind: str | None, job: ThresholdJob) -> tuple[Path, ...]:
@@ -238,7 +245,7 @@ def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool
     own = rows.get(split_name(image)[0], [])
     return (
         bool(own)
-        and all(row.ok and row.cells.get("options") == job.words for row in own)
+        and all(row.ok and row.cells.get("options", MISSING) == job.words for row in own)
         and any(job.out.glob(f"{escape(split_name(image)[0])}_dseg.*"))
     )
 

@@ -130,9 +130,7 @@ def threshold_image(path: Path, mask: Path | None, options: ThresholdOptions) ->
     return Thresholded(raster, parts, tuple(notes))
 
 
-def one_image(
-    raster: Raster, options: ThresholdOptions, path: Path
-) -> tuple[Any, str, list[str]]:
+def one_image(raster: Raster, options: ThresholdOptions, path: Path) -> tuple[Any, str, list[str]]:
     """Intensities to segment and their axes; channels averaged, picked, or kept last."""
     data, axes = raster.data, raster.axes
     if not axes.endswith("C"):
@@ -149,6 +147,11 @@ def one_image(
     if options.channels:
         return data, axes, []
     grey = data.mean(axis=-1, dtype=np.float64 if data.dtype.itemsize > 4 else np.float32)
+    if isinstance(grey, np.ndarray) and np.ptp(grey) == 0 and np.ptp(data) > 0:
+        raise InputError(
+            f"The mean of the channels of the image {path} is the same everywhere; look at them "
+            f"with --channels or --channel."
+        )
     note = f"Its {n} channels were averaged to grey; --channels takes each for itself."
     return grey, raster.site_axes, [note]
 
@@ -183,9 +186,7 @@ def _part(
     space = [axis for axis in raster.axes if axis in "ZYX"]
     spacing = raster.spacing
     if spacing is not None:
-        spacing = tuple(
-            size for size, axis in zip(spacing, space, strict=True) if axis in left
-        )
+        spacing = tuple(size for size, axis in zip(spacing, space, strict=True) if axis in left)
     settings = options.checked
     channels = left.endswith("C")
     given = {"classes": 2, **options.settings}
@@ -214,11 +215,15 @@ def _segmented(
 ) -> IntensitySegmentation:
     """The segmentation; an image of one class is not cut in half unless that was asked for."""
     settings = options.checked
-    if not options.always_cut and not channels and settings.classes == 2:
-        flat = _only_value(image, inside)
-        if flat is not None:
-            empty = one_class(image, inside, settings)
-            return replace(empty, warnings=(f"It holds one value only, {flat:g}: one class.",))
+    flat = None if channels else _only_value(image, inside)
+    if flat is not None:
+        if settings.classes not in (2, "auto") or options.always_cut:
+            raise InputError(
+                f"The image holds one value only, {flat:g}, which makes no {settings.classes} "
+                f"classes."
+            )
+        empty = one_class(image, inside, settings)
+        return replace(empty, warnings=(f"It holds one value only, {flat:g}: one class.",))
     result = segment_intensities(
         image, mask=inside, channels=channels, time=time, spacing=spacing, **given
     )

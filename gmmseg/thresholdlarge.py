@@ -101,13 +101,16 @@ def threshold_large(
     settings = options.checked
     centres, counts = histogram_lazy(image, inside, n_bins=FLOAT_LEVELS)
     centres = centres[:, 0]
-    fit = None
-    if settings.classes == 2 and len(counts) < 2 and not options.always_cut:
-        flat = True
-    else:
+    fit, flat, soft = None, len(counts) < 2, settings.classes in (2, "auto")
+    if flat and (options.always_cut or not soft):
+        raise InputError(
+            f"The image holds one value only, {centres[0]:g}, which makes no {settings.classes} "
+            f"classes."
+        )
+    if not flat:
         fit = ordered_classes(counts, centres, settings.classes, families=settings.families)
         auto = settings.classes == "auto"
-        flat = fit.one_class and (auto or (settings.classes == 2 and not options.always_cut))
+        flat = fit.one_class and soft and (auto or not options.always_cut)
     cuts = np.empty(0) if flat or fit is None else fit.thresholds
     k = len(cuts) + 1
     names = np.arange(k) if k <= 2 else np.arange(1, k + 1)
@@ -116,8 +119,10 @@ def threshold_large(
     apply_lazy(image, cuts, target, raster, inside, values=names)
 
     plane, shown = _plane(image), None if inside is None else _plane(inside)
+    if plane.dtype.kind == "f":
+        shown = ~np.isnan(plane) & (True if shown is None else shown)
     if shown is not None and not shown.any():
-        shown = None
+        plane, shown = np.zeros_like(plane), None
     if fit is None or flat:
         result = replace(one_class(plane, shown, settings), fit=fit, warnings=(EMPTY,))
     else:
@@ -125,7 +130,8 @@ def threshold_large(
         found = np.uint8(k - 1) - found if settings.dark and k == 2 else found
         result = labelled(
             plane, shown, found, np.eye(k, dtype=np.float32)[found], settings, fit,
-            decisions={"classes": k}, field=np.empty(0),
+            decisions={"classes": k, "illumination": False, "scale": fit.scale_name},
+            field=np.empty(0),
         )  # fmt: skip
     result = _of_all(result, centres, counts, cuts, dark=settings.dark and k == 2)
     return raster, Part("", (), plane, result, n_pixels=int(counts.sum())), (*raster.notes, *notes)
@@ -142,7 +148,13 @@ def _of_all(
     sizes = np.bincount(of, counts, k)
     with np.errstate(invalid="ignore"):
         means = np.bincount(of, counts * centres, k) / sizes
-    return replace(result, fractions=sizes / sizes.sum(), class_means=means)
+    empty = [name for name, size in zip(result.names, sizes, strict=True) if not size]
+    warnings = [text for text in result.warnings if not text.startswith("No pixel")]
+    if empty:
+        warnings.append(f"No pixel was labelled {', '.join(empty)}.")
+    return replace(
+        result, fractions=sizes / sizes.sum(), class_means=means, warnings=tuple(warnings)
+    )
 
 
 def _plane(array: Any) -> np.ndarray:

@@ -30,8 +30,8 @@ _WIDE = 1.7  # width over height from which image and labels go one below the ot
 def draw(parts: Sequence[Part], raster: Raster, *, title: str = "") -> Figure:
     """Image, labels over it, a detail, the histogram with its classes and cuts, and notes.
 
-    Of a stack the plane with the most undecided labels is left alone: the one in the middle is
-    shown. Of several parts, such as slices with thresholds of their own, the middle one.
+    Of a stack the plane in the middle is shown; of several parts, such as slices with thresholds
+    of their own, the middle one.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def draw(parts: Sequence[Part], raster: Raster, *, title: str = "") -> Figure:
         2 if stacked else 1, 1 if stacked else 2, left=0.013, right=0.987,
         top=1 - 1.0 / height, bottom=(bottom + 0.25) / height, wspace=0.02, hspace=0.08,
     )  # fmt: skip
-    panels = [figure.add_subplot(cell) for cell in upper]
+    panels = [figure.add_subplot(upper[n]) for n in (0, 1)]
     view.show_image(panels[0])
     view.show_labels(panels[1])
     field = view.field()
@@ -69,12 +69,12 @@ def draw(parts: Sequence[Part], raster: Raster, *, title: str = "") -> Figure:
         1, len(widths), left=0.013, right=0.987, top=(bottom - 0.2) / height, bottom=0.55 / height,
         width_ratios=widths, wspace=0.08,
     )  # fmt: skip
-    cells = [figure.add_subplot(cell) for cell in lower]
+    cells = [figure.add_subplot(lower[n]) for n in range(len(widths))]
     view.show_detail(cells[0])
     if field is not None:
         _show_field(cells[1], *field)
     draw_histogram(cells[-2], part)
-    _write_notes(cells[-1], parts, part)
+    _write_notes(cells[-1], part)
     _write_heading(figure, part, raster, view, title, len(parts))
     return figure
 
@@ -90,18 +90,24 @@ class _View:
     def __init__(self, part: Part, raster: Raster) -> None:
         grid = part.result.labels.shape
         self.at = tuple(n // 2 for n in grid[:-2])
-        self.plane = np.asarray(part.image[self.at], np.float32)
-        self.labels = part.result.labels[self.at]
+        # Rows of scans count upwards, those of all others downwards.
+        self.upwards = raster.kind == "nifti"
+        self.plane = np.asarray(self._turned(part.image), np.float32)
+        self.labels = self._turned(part.result.labels)
         mask = part.result.mask
-        self.mask = None if mask is None else mask[self.at]
+        self.mask = None if mask is None else self._turned(mask)
         self.result = part.result
-        self.whole = "".join(raster.site_axes)[len(part.at) :]
         self.colours = shades(part.result.n_classes)
         self.first = 0 if part.result.n_classes == 2 else 1  # label of the first class
         self.step = max(1, -(-max(self.plane.shape) // int(WIDTH * _DPI)))
         tall, wide = self.plane.shape[0] // self.step, self.plane.shape[1] // self.step
         self.shape = (max(1, tall), max(1, wide))
         self.window = _window(self.plane, self.mask)
+
+    def _turned(self, array: np.ndarray) -> np.ndarray:
+        """The plane shown of an array, with the first row at the top."""
+        plane = array[self.at]
+        return plane[::-1] if self.upwards else plane
 
     def _small(self, plane: np.ndarray) -> np.ndarray:
         """Means of blocks, for a plane that is too large to be shown."""
@@ -110,10 +116,11 @@ class _View:
             return plane.astype(np.float32)
         cut = plane[: rows * s, : columns * s].astype(np.float32)
         if cut.shape != (rows * s, columns * s):
-            return plane[:: s, :: s].astype(np.float32)
+            return plane[::s, ::s].astype(np.float32)
         return np.asarray(cut.reshape(rows, s, columns, s).mean(axis=(1, 3)))
 
     def show_image(self, ax: Axes) -> None:
+        """The plane in grey."""
         low, high = self.window
         ax.imshow(self._small(self.plane), cmap="gray", vmin=low, vmax=high)
         _named(ax, "image")
@@ -121,7 +128,7 @@ class _View:
     def show_labels(self, ax: Axes) -> None:
         """Colours over the grey image, mixed by how many pixels of a block have the label."""
         ax.imshow(self._overlay(self._small(self.plane), [
-            self._small(self.labels == self.first + k) for k in self._marked()
+            self._small(self.labels == self.first + k) for k in self.marked()
         ]))  # fmt: skip
         if self.mask is not None and not self.mask.all():
             outside = np.zeros((*self.shape, 4), np.float32)
@@ -131,30 +138,32 @@ class _View:
 
     def show_detail(self, ax: Axes) -> None:
         """A piece at full resolution, with the outlines of the labels."""
+        from matplotlib.collections import LineCollection
+
         rows, columns = self._interesting()
         low, high = self.window
         ax.imshow(self.plane[rows, columns], cmap="gray", vmin=low, vmax=high,
                   extent=(columns.start, columns.stop, rows.stop, rows.start))  # fmt: skip
         piece = np.pad(self.labels[rows, columns], 1, mode="edge")
-        for k in self._marked():
+        for k in self.marked():
             lines = _borders(piece == self.first + k, rows.start, columns.start)
-            from matplotlib.collections import LineCollection
-
             ax.add_collection(
                 LineCollection(lines, colors=self.colours[k], linewidths=1.3), autolim=False
             )
-        _named(ax, f"detail: rows {rows.start}–{rows.stop}, columns {columns.start}–{columns.stop}")
+        where = f": rows {rows.start}–{rows.stop}, columns {columns.start}–{columns.stop}"
+        _named(ax, "detail" + ("" if self.upwards else where))
 
-    def field(self) -> tuple[np.ndarray, str, str] | None:
-        """Light or threshold surface, its title and its colour map."""
+    def field(self) -> tuple[np.ndarray, str] | None:
+        """Light or threshold surface, and its title."""
         result = self.result
         if result.gain is not None:
-            return self._small(1 / result.gain[self.at]), "light (image = light x even image)", "cividis"
+            light = self._small(1 / self._turned(result.gain))
+            return light, "light (image = light x even image)"
         if result.threshold_surface is not None:
-            return self._small(result.threshold_surface[self.at]), "threshold at each pixel", "cividis"
+            return self._small(self._turned(result.threshold_surface)), "threshold at each pixel"
         return None
 
-    def _marked(self) -> list[int]:
+    def marked(self) -> list[int]:
         """Classes that are coloured: not the background of two."""
         k = self.result.n_classes
         return [] if k == 1 else [1] if k == 2 else list(range(k))
@@ -165,7 +174,7 @@ class _View:
         low, high = self.window
         grey = np.clip((grey - low) / (high - low), 0, 1)
         picture = np.nan_to_num(np.repeat(grey[..., None], 3, axis=-1))
-        for k, share in zip(self._marked(), shares, strict=True):
+        for k, share in zip(self.marked(), shares, strict=True):
             alpha = (_OPACITY + 0.25 * (self.result.n_classes == 2)) * share[..., None]
             picture = (1 - alpha) * picture + alpha * np.array(to_rgb(self.colours[k]))
         return picture
@@ -209,8 +218,8 @@ def _borders(there: np.ndarray, top: int, left: int) -> list[Any]:
     return lines
 
 
-def _show_field(ax: Axes, field: np.ndarray, title: str, colours: str) -> None:
-    shown = ax.imshow(field, cmap=colours)
+def _show_field(ax: Axes, field: np.ndarray, title: str) -> None:
+    shown = ax.imshow(field, cmap="cividis")
     bar = ax.figure.colorbar(shown, ax=ax, orientation="horizontal", fraction=0.06, pad=0.03)
     bar.ax.tick_params(labelsize=8)
     _named(ax, title)
@@ -224,7 +233,7 @@ def _named(ax: Axes, title: str) -> None:
         spine.set_color("0.7")
 
 
-def _write_notes(ax: Axes, parts: Sequence[Part], part: Part) -> None:
+def _write_notes(ax: Axes, part: Part) -> None:
     """Numbers of the classes, what was decided, warnings."""
     ax.set_axis_off()
     result = part.result
@@ -241,12 +250,13 @@ def _write_notes(ax: Axes, parts: Sequence[Part], part: Part) -> None:
             lines.append(f"  {band.level:.0%} band {low:.4g} to {high:.4g}:")
             lines.append(f"  {least:.2%} to {most:.2%} brighter")
     if result.fit is not None and not result.one_class:
-        lines.append(f"separation {result.fit.separation.min():.2f}, misfit {result.fit.misfit:.3f}")
+        nearest = result.fit.separation.min()
+        lines.append(f"separation {nearest:.2f}, misfit {result.fit.misfit:.3f}")
     if result.threshold_surface is not None:
         lines.append("threshold of the whole; labels follow the surface")
     lines += _settings(result)
-    wrapped = [line for text in lines for line in textwrap.wrap(text, 42, subsequent_indent="  ") or [""]]
-    ax.text(0, 1, "\n".join(wrapped), family="monospace", fontsize=8.5, va="top")
+    lines = [textwrap.fill(text, 40, subsequent_indent="  ") for text in lines]
+    ax.text(0, 1, "\n".join(lines), family="monospace", fontsize=8.5, va="top")
     warned = [w for text in result.warnings for w in textwrap.wrap("! " + text, 40)]
     ax.text(0, 0, "\n".join(warned[:6]), fontsize=9.5, va="bottom", color="#a03000", weight="bold")
 
@@ -272,7 +282,8 @@ def _write_heading(
     inch = 1 / figure.get_figheight()
     figure.text(0.013, 1 - 0.3 * inch, title, fontsize=15, weight="bold", va="center")
     size = " x ".join(map(str, raster.grid))
-    shown = [f"{axis.lower()} {n}" for axis, n in zip(raster.site_axes, (*part.at, *view.at), strict=False)]
+    places = zip(raster.site_axes, (*part.at, *view.at), strict=False)
+    shown = [f"{axis.lower()} {n}" for axis, n in places]
     about = [f"{size} {'pixels' if len(raster.grid) == 2 else 'voxels'}"]
     if shown:
         about.append(f"shown: {', '.join(shown)}")
@@ -280,7 +291,7 @@ def _write_heading(
         about.append(f"{n_parts} parts with thresholds of their own")
     figure.text(0.013, 1 - 0.62 * inch, " · ".join(about), fontsize=10, color="0.3", va="center")
     names = part.result.names
-    handles = [Patch(color=view.colours[k], label=names[k]) for k in view._marked()]
+    handles = [Patch(color=view.colours[k], label=names[k]) for k in view.marked()]
     if handles:
         figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.992, 1 - 0.12 * inch),
                       ncols=len(handles), fontsize=10, frameon=False)  # fmt: skip

@@ -125,7 +125,7 @@ def read_table(folder: Path) -> list[Row]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
         if any(set(_FIXED) - set(row) for row in rows):
             raise ValueError("no such columns")
         return [Row({k: v for k, v in row.items() if v not in (MISSING, None)}) for row in rows]
@@ -152,7 +152,14 @@ def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
     columns = [*_FIXED, *by_class, *_LAST]
     text = io.StringIO()
     writer = csv.DictWriter(
-        text, columns, restval=MISSING, delimiter="\t", lineterminator="\n", extrasaction="ignore"
+        text,
+        columns,
+        restval=MISSING,
+        delimiter="\t",
+        lineterminator="\n",
+        extrasaction="ignore",
+        quoting=csv.QUOTE_NONE,
+        quotechar=None,
     )
     writer.writeheader()
     writer.writerows({k: " ".join(v.split()) for k, v in row.cells.items()} for row in rows)

@@ -101,8 +101,8 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     Returns
     -------
     list of Path
-        Each once. Results of an earlier run (``*_dseg``, ``*_probseg``, ``*_threshold``) are left out of folders
-        and patterns, and next to the image they were made from.
+        Each once. Results of an earlier run (``*_dseg``, ``*_probseg``, ``*_threshold``) are left
+        out of folders and patterns, and next to the image they were made from.
 
     Raises
     ------

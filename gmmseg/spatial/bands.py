@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -110,11 +110,11 @@ def threshold_band(
     low, high = cuts + np.sqrt(2) * (np.quantile(draws, (tail, 1 - tail), axis=0) - cuts)
     low, high = np.minimum(low, cuts), np.maximum(high, cuts)
     known = np.asarray(image) if mask is None else np.asarray(image)[mask]
-    above = [
+    above_low, above_high = (
         np.array([np.count_nonzero(known > cut) / known.size for cut in ends])
         for ends in (low, high)
-    ]
-    return ThresholdBand(low, high, *above, level, draws)
+    )
+    return ThresholdBand(low, high, above_low, above_high, level, draws)
 
 
 def _refit(
@@ -181,4 +181,4 @@ def _parts(shape: tuple[int, ...], n_blocks: int) -> list[int]:
 
 def _cuts(n: int, parts: int) -> list[slice]:
     ends = np.linspace(0, n, min(parts, n) + 1).round().astype(int)
-    return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in pairwise(ends)]

@@ -41,11 +41,16 @@ def smooth_frames(
     """
     fields = [
         smooth_levels(
-            index[at], table, beta, spacing=spacing, neighbours=neighbours,
+            index[at],
+            table,
+            beta,
+            spacing=spacing,
+            neighbours=neighbours,
             mask=None if mask is None else mask[at],
             contrast=None if contrast is None else contrast[at],
-            method=method, posterior=True,
-        )  # fmt: skip
+            method=method,
+            posterior=True,
+        )
         for at in (range(len(index)) if time else (...,))
     ]
     labels = [np.where(field.labels == OUTSIDE, np.uint8(0), field.labels) for field in fields]

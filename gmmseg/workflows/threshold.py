@@ -9,9 +9,8 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.intensities import IntensitySegmentation, labelled, one_class
-from gmmseg.mixture.classes import ClassFit
 from gmmseg.mixture.minimum_error import minimum_error_thresholds
-from gmmseg.mixture.ordered import OrderedClasses, ordered_classes
+from gmmseg.mixture.ordered import ordered_classes
 from gmmseg.settings import ThresholdSettings
 from gmmseg.spatial.channels import fit_channels
 from gmmseg.spatial.frames import smooth_frames
@@ -240,7 +239,7 @@ def _by_histogram(
         decisions={
             "classes": k,
             "illumination": gain is not None,
-            "scale": _scale_name(classes),
+            "scale": classes.scale_name,
         },
     )  # fmt: skip
 
@@ -359,10 +358,3 @@ def _counts(levels: Levels, inside: np.ndarray | None) -> np.ndarray:
     """Pixels at each level."""
     index = levels.index.ravel() if inside is None else levels.index[inside]
     return np.bincount(index, minlength=len(levels.centres)).astype(np.float64)
-
-
-def _scale_name(classes: OrderedClasses) -> str:
-    if not isinstance(classes.fit, ClassFit):
-        return ", ".join(classes.fit.families)
-    origin = classes.fit.scale.origin
-    return "linear" if np.isinf(origin) else f"logarithmic above {origin:g}"
