@@ -16,12 +16,14 @@ from gmmseg.raster.image import Raster
 from gmmseg.raster.read import read, read_mask
 from gmmseg.settings import ThresholdSettings
 from gmmseg.spatial.bands import ThresholdBand, threshold_band
+from gmmseg.spatial.structure import has_structure
 from gmmseg.workflows.threshold import segment_intensities
 
 FRAMEWISE = ("illumination", "local", "superpixels")
 """Settings for which each frame of a time series is an image of its own."""
 EMPTY = (
-    "One class explains it as well as two, so all is background; --always-cut cuts it all the same."
+    "One class explains it as well as two, and nothing but noise is to be seen, so all is "
+    "background; --always-cut cuts it all the same."
 )
 SEED = 0  # of the report: the same image gets the same band
 
@@ -229,6 +231,8 @@ def _segmented(
     )
     if options.always_cut or not result.one_class or result.n_classes != 2 or settings.local:
         return result
+    if has_structure(even_image(image, result), result.mask):
+        return result  # objects whose intensities overlap with the background's
     empty = one_class(image, result.mask, settings)
     return replace(empty, fit=result.fit, warnings=(EMPTY,))
 

@@ -16,10 +16,12 @@ from gmmseg.raster.image import Raster
 from gmmseg.raster.read import kind_of, read_mask
 from gmmseg.raster.stream import apply_lazy, apply_thresholds, histogram_lazy, open_lazy
 from gmmseg.spatial.levels import FLOAT_LEVELS
+from gmmseg.spatial.structure import has_structure
 from gmmseg.thresholdimage import EMPTY, Part, ThresholdOptions, one_image
 
 SHARE = 0.5  # of the memory of the machine, that segmenting in memory may take
 _SHOWN = 1500  # pixels along the longest side that a picture needs
+_LOOK = 1024  # pixels each way from the middle, where objects are looked for
 _SMALL = 2**26  # bytes of a file whose size need not be looked up
 _DEFAULT_MEMORY = 8 * 2**30  # where the system does not say
 
@@ -110,7 +112,11 @@ def threshold_large(
     if not flat:
         fit = ordered_classes(counts, centres, settings.classes, families=settings.families)
         auto = settings.classes == "auto"
-        flat = fit.one_class and soft and (auto or not options.always_cut)
+        flat = (
+            fit.one_class
+            and soft
+            and (auto or not (options.always_cut or _has_structure(image, inside)))
+        )
     cuts = np.empty(0) if flat or fit is None else fit.thresholds
     k = len(cuts) + 1
     names = np.arange(k) if k <= 2 else np.arange(1, k + 1)
@@ -163,6 +169,18 @@ def _plane(array: Any) -> np.ndarray:
     step = max(1, -(-max(array.shape[-2:]) // _SHOWN))
     part = array[middle][::step, ::step]
     return np.ascontiguousarray(part.compute() if hasattr(part, "compute") else part)
+
+
+def _has_structure(image: Any, inside: Any) -> bool:
+    """Whether the middle of the plane in the middle shows anything but noise."""
+    place = tuple(n // 2 for n in image.shape[:-2]) + tuple(
+        slice(max(0, n // 2 - _LOOK), n // 2 + _LOOK) for n in image.shape[-2:]
+    )
+    plane = np.asarray(image[place])
+    shown = None if inside is None else np.asarray(inside[place])
+    if plane.dtype.kind == "f":
+        shown = ~np.isnan(plane) & (True if shown is None else shown)
+    return has_structure(plane, shown)
 
 
 def _can_stream(path: Path) -> bool:

@@ -192,7 +192,8 @@ class _View:
             for x in range(0, wide - side_x + 1, max(1, side_x // 2))
         ]
         borders = [np.count_nonzero(edges[y : y + side_y, x : x + side_x]) for y, x in corners]
-        some = [n for n in borders if n > 0.25 * max(borders)]
+        most = max(borders)
+        some = [n for n in borders if n > 0.25 * most]
         at = borders.index(sorted(some)[int(0.75 * len(some))]) if some else len(corners) // 2
         y, x = corners[at]
         return slice(y, y + side_y), slice(x, x + side_x)

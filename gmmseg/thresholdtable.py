@@ -139,7 +139,8 @@ def read_table(folder: Path) -> list[Row]:
 def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
     """Write the table and its description, each whole or not at all."""
     rows = list(rows)
-    used = {name for row in rows for name in row.cells}
+    used = {"threshold_1", "mean_1", "mean_2", "fraction_1", "fraction_2"}
+    used |= {name for row in rows for name in row.cells}
     most = max((_index(name) for name in used), default=0)
     by_class = [
         f"{name}_{k}"
