@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +12,8 @@ import click
 
 import gmmseg
 from gmmseg.checks import InputError
+from gmmseg.cli_threshold import threshold
+from gmmseg.progressbar import progress
 
 if TYPE_CHECKING:
     from gmmseg.batch import Done
@@ -219,10 +219,10 @@ def brain(
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
 
         job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty)
-        with _progress(show=not quiet) as progress:
+        with progress(show=not quiet) as bar:
             if watch is not None:
-                watch.then = progress
-            done = run_job(job, progress=progress, watch=watch)
+                watch.then = bar
+            done = run_job(job, progress=bar, watch=watch)
     except InputError as error:
         raise InputFailure(str(error)) from error
     except MemoryError as error:
@@ -244,21 +244,6 @@ def brain(
         sys.exit(UNTRUSTED)
 
 
-@contextmanager
-def _progress(*, show: bool) -> Iterator[Callable[[str, float], None] | None]:
-    """A bar on stderr that a workflow reports to; None where no one would see it."""
-    if not (show and sys.stderr.isatty()):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:20s}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=1.0)
-        yield lambda stage, done: bar.update(task, description=stage, completed=done)
-
-
 def _explain(done: Done) -> None:
     """Decisions, seconds and volumes, on stderr."""
     from gmmseg.provenance import plain
@@ -270,6 +255,9 @@ def _explain(done: Done) -> None:
         click.echo(f"{name}: {seconds:.2f} s", err=True)
     for row in result.volumes_ml():
         click.echo(f"{row.name}: {row.from_labels:.1f} mL", err=True)
+
+
+main.add_command(threshold)
 
 
 def _terminated(*_: object) -> NoReturn:

@@ -33,6 +33,7 @@ class IntensitySegmentation(Segmentation):
     mask: np.ndarray | None = None  # bool, the grid: pixels with a label
     gain: np.ndarray | None = None  # float32, the grid: corrected image / image, if estimated
     threshold_surface: np.ndarray | None = None  # float32, the grid: a threshold for each pixel
+    fit: OrderedClasses | None = None  # of the histogram, where thresholds come from one
 
     def __post_init__(self) -> None:
         Segmentation.__post_init__(self)  # `super()` does not work in a class with slots
@@ -117,5 +118,5 @@ def labelled(
         class_means=means, fractions=sizes / max(sizes.sum(), 1.0),
         separation=np.empty(0) if classes is None else classes.separation,
         one_class=bool(classes is not None and classes.one_class), mask=inside,
-        gain=gain, threshold_surface=surface,
+        gain=gain, threshold_surface=surface, fit=classes,
     )  # fmt: skip

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from gmmseg.checks import InputError
 
+_IMAGE_FOLDERS = ".zarr"  # folders that are one image, and may be replaced like files
+
 
 def check_free(
     targets: Sequence[Path], *, inputs: Iterable[Path | None] = (), overwrite: bool = False
@@ -32,7 +34,7 @@ def check_free(
                 f"The output {target} would overwrite an input of the same name; "
                 f"choose another output folder with -o."
             )
-        if target.is_dir():
+        if target.is_dir() and not target.name.endswith(_IMAGE_FOLDERS):
             raise InputError(f"The output {target} is a folder; remove it or choose another -o.")
     existing = [target for target in targets if target.exists()]
     if existing and not overwrite:
@@ -109,10 +111,18 @@ def _publish(stage: Path, targets: Sequence[Path]) -> None:
     except BaseException:
         for target in staged:
             if target in moved:
-                target.unlink(missing_ok=True)
+                _remove(target)
             if (before / target.name).exists():
                 (before / target.name).replace(target)
         raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or the folder of an image; nothing if there is none."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

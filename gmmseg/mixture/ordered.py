@@ -50,6 +50,14 @@ class OrderedClasses:
     mixture: Mixture
     fit: ClassFit | FamilyFit
 
+    @property
+    def scale_name(self) -> str:
+        """Scale on which the classes are Gaussian, or the families of the classes."""
+        if not isinstance(self.fit, ClassFit):
+            return ", ".join(self.fit.families)
+        origin = self.fit.scale.origin
+        return "linear" if np.isinf(origin) else f"logarithmic above {origin:g}"
+
 
 def ordered_classes(
     counts: np.ndarray,
@@ -118,6 +126,8 @@ def _icl(fit: ClassFit, counts: np.ndarray, centres: np.ndarray) -> float:
 
 
 def _misfit(fit: ClassFit, counts: np.ndarray, centres: np.ndarray) -> float:
+    used = counts > 0  # whatever the bins that nothing is in
+    counts, centres = counts[used], centres[used]
     edges = 0.5 * (centres[1:] + centres[:-1])
     z = (fit.scale.forward(edges)[:, None] - fit.means) / np.sqrt(fit.variances)
     share = np.cumsum(counts)[:-1] / counts.sum()

@@ -19,7 +19,7 @@ VOLUME = (".nii", ".nii.gz", ".mgz", ".mgh", ".mgh.gz", ".mnc", ".mnc.gz", ".img
 ZARR = (".ome.zarr", ".zarr")
 _ALL = sorted((*PHOTO, *OME_TIFF, *TIFF, *VOLUME, *ZARR), key=len, reverse=True)
 _WRITABLE_TIFF = (".tif", ".tiff", ".btf", ".tf2", ".tf8")
-_OURS = ("_dseg", "_probseg")
+_OURS = ("_dseg", "_probseg", "_threshold")
 
 
 def split_name(path: str | os.PathLike[str]) -> tuple[str, str]:
@@ -101,8 +101,8 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     Returns
     -------
     list of Path
-        Each once. Results of an earlier run (``*_dseg``, ``*_probseg``) are left out of folders
-        and patterns, and next to the image they were made from.
+        Each once. Results of an earlier run (``*_dseg``, ``*_probseg``, ``*_threshold``) are left
+        out of folders and patterns, and next to the image they were made from.
 
     Raises
     ------

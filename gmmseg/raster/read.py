@@ -171,7 +171,8 @@ def _plainer(raster: Raster) -> Raster:
         for c in range(1, data.shape[-1])
     ):
         data, axes = np.ascontiguousarray(data[..., 0]), axes.removesuffix("C")
-        notes.append("Its colour channels are equal, so it is treated as grey.")
+        if raster.data.shape[-1] > 1:
+            notes.append("Its colour channels are equal, so it is treated as grey.")
     bits = raster.bits
     if data.dtype == np.uint16:
         used = int(data.max()).bit_length()

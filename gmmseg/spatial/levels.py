@@ -22,10 +22,13 @@ class Levels:
     index : uint8 or uint16 ndarray of the shape of the image
         Level of each pixel; any level outside of the mask.
     centres : (L,) float64 ndarray, rising, image units
+    exact : bool
+        Whether a pixel's value is that of its level, not merely near it.
     """
 
     index: np.ndarray
     centres: np.ndarray
+    exact: bool = True
 
     def look_up(self, table: np.ndarray) -> np.ndarray:
         """Row of ``table`` (L,) or (L, K) of each pixel: the shape of the image, then K."""
@@ -34,6 +37,16 @@ class Levels:
         rows = table.reshape(len(table), -1)
         _look_up(self.index.reshape(-1), rows, out.reshape(-1, rows.shape[1]))
         return out
+
+    def exceeding(self, image: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+        """How many thresholds each pixel of the image of these levels exceeds; uint8."""
+        if self.exact:
+            number = np.searchsorted(thresholds, self.centres, "left")
+            return self.look_up(number.astype(np.uint8))
+        total = np.zeros(image.shape, np.uint8)
+        for cut in thresholds:  # a float64, which a float32 pixel is not rounded to
+            total += image > cut
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,7 @@ def levels_of(image: np.ndarray, mask: np.ndarray | None = None) -> Levels:
     if image.dtype == np.uint16:
         return Levels(image, np.arange(float(image.max()) + 1))
     grid = Grid.between(low, high, whole=whole)
-    return Levels(grid.index(image), grid.centres)
+    return Levels(grid.index(image), grid.centres, grid.whole)
 
 
 def histogram_of(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gmmseg.checks import InputError
+from gmmseg.spatial.levels import histogram_of
+
+Histogram = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 
 def checked_image(
@@ -36,3 +39,27 @@ def checked_image(
     if inside is not None and inside.all():
         inside = None
     return image, inside
+
+
+def histogram_from(
+    image: np.ndarray | None, mask: np.ndarray | None, hist: Histogram | None, nbins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and centres of an image or of what the caller counted."""
+    if (image is None) == (hist is None):
+        raise InputError("give either an image or hist.")
+    if hist is not None:
+        if mask is not None:
+            raise InputError("mask goes with an image, not with hist.")
+        pair = isinstance(hist, tuple | list) and len(hist) == 2
+        counts, centres = hist if pair else (hist, np.arange(len(hist)))
+        return np.asarray(counts, np.float64).ravel(), np.asarray(centres, np.float64).ravel()
+    values, inside = checked_image(np.asarray(image), mask, False)
+    centres, counts = histogram_of(values, inside, nbins)
+    return counts, centres
+
+
+def whole_classes(classes: int) -> int:
+    """Raise InputError unless it is a number of classes."""
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
+        raise InputError(f"classes must be a whole number of 2 or more; got {classes!r}.")
+    return int(classes)

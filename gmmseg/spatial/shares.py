@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 _ROUNDS = 1000
+_SURE = 1e-30  # least probability, so that its logarithm is a number
 
 
 def external_field(weights: np.ndarray, beta: float, n_neighbours: int) -> np.ndarray:
@@ -56,3 +57,23 @@ def external_field(weights: np.ndarray, beta: float, n_neighbours: int) -> np.nd
             break
     field = (1 - n_neighbours) * np.log(pi) + n_neighbours * np.log(a)
     return np.minimum(field - field[np.argmax(pi)], 0.0)
+
+
+def unary(posteriors: np.ndarray, weights: np.ndarray, beta: float, n_axes: int) -> np.ndarray:
+    """What a pixel says of its class by itself, for a Potts field over all of them.
+
+    Parameters
+    ----------
+    posteriors : (..., K) float32 ndarray, of pixels on their own
+    weights : (K,) ndarray, the mixing proportions that are in them
+    beta : float, coupling in nats per neighbour
+    n_axes : int, of the image: two or three
+
+    Returns
+    -------
+    (..., K) float32 ndarray, nats
+        Log posteriors, whose mixing proportions gave way to :func:`external_field`.
+    """
+    known = np.maximum(np.asarray(weights, np.float64), _SURE)
+    change = external_field(known, beta, 2 * n_axes) - np.log(known)
+    return np.asarray(np.log(np.maximum(posteriors, _SURE)) + change.astype(np.float32))

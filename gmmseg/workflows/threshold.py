@@ -9,27 +9,18 @@ import numpy as np
 
 from gmmseg.checks import InputError
 from gmmseg.intensities import IntensitySegmentation, labelled, one_class
-from gmmseg.mixture.classes import ClassFit
 from gmmseg.mixture.minimum_error import minimum_error_thresholds
-from gmmseg.mixture.ordered import OrderedClasses, ordered_classes
-from gmmseg.settings import N_SWEEPS, ThresholdSettings
+from gmmseg.mixture.ordered import ordered_classes
+from gmmseg.settings import ThresholdSettings
 from gmmseg.spatial.channels import fit_channels
+from gmmseg.spatial.frames import smooth_frames
 from gmmseg.spatial.illumination import fit_illumination
-from gmmseg.spatial.levels import Levels, histogram_of, levels_of
+from gmmseg.spatial.levels import Levels, levels_of
 from gmmseg.spatial.localmixture import fit_local_classes
-from gmmseg.spatial.pixels import checked_image
-from gmmseg.spatial.potts import OUTSIDE, smooth_levels
+from gmmseg.spatial.pixels import Histogram, checked_image, histogram_from, whole_classes
+from gmmseg.spatial.potts import OUTSIDE
 from gmmseg.spatial.potts import smooth as smooth_joint
-from gmmseg.spatial.shares import external_field
-
-SWEEPS: dict[str, dict[str, Any]] = {
-    "mean_field": {"max_sweeps": N_SWEEPS, "tol": -np.inf},
-    "icm": {},
-    "graph_cut": {},
-}
-"""As many sweeps for every image, so that one in parts is labelled like one in memory."""
-SURE = 1e-30  # least posterior, so that its logarithm is a number
-Histogram = np.ndarray | tuple[np.ndarray, np.ndarray]
+from gmmseg.spatial.shares import unary
 
 
 def threshold_gmm(
@@ -78,8 +69,8 @@ def threshold_gmm(
     >>> bool(60 < threshold_gmm(image)[0] < 100)
     True
     """
-    counts, centres = _histogram(image, mask, hist, nbins)
-    return ordered_classes(counts, centres, _whole(classes), families=families).thresholds
+    counts, centres = histogram_from(image, mask, hist, nbins)
+    return ordered_classes(counts, centres, whole_classes(classes), families=families).thresholds
 
 
 def threshold_minimum_error(
@@ -110,8 +101,8 @@ def threshold_minimum_error(
     ----------
     Kittler & Illingworth (1986), doi 10.1016/0031-3203(86)90030-0.
     """
-    counts, centres = _histogram(image, mask, hist, nbins)
-    return minimum_error_thresholds(counts, centres, _whole(classes))
+    counts, centres = histogram_from(image, mask, hist, nbins)
+    return minimum_error_thresholds(counts, centres, whole_classes(classes))
 
 
 def segment_intensities(
@@ -120,6 +111,7 @@ def segment_intensities(
     *,
     mask: np.ndarray | None = None,
     channels: bool = False,
+    time: bool = False,
     spacing: Sequence[float] | None = None,
     **settings: Any,
 ) -> IntensitySegmentation:
@@ -136,6 +128,9 @@ def segment_intensities(
         Pixels to label.
     channels : bool
         Whether the last axis is one of channels, such as red, green and blue.
+    time : bool
+        Whether the first axis is one of time, before the two or three others: frames share
+        their classes, and each is smoothed by itself.
     spacing : sequence of float, optional
         Pixel size along each axis, for ``smooth``; any unit.
     dark : bool
@@ -181,16 +176,21 @@ def segment_intensities(
     options = ThresholdSettings(classes=classes, **settings)
     image, inside = checked_image(image, mask, channels)
     grid = image.shape[:-1] if channels else image.shape
-    if len(grid) not in (2, 3):
+    if len(grid) - time not in (2, 3):
+        also = (" and channels" if channels else "") + (" after that of time" if time else "")
         raise InputError(
-            f"The image must have two or three axes{' and channels' if channels else ''}; its "
-            f"shape is {image.shape}."
+            f"The image must have two or three axes{also}; its shape is {image.shape}."
+        )
+    if time and (options.illumination != "off" or options.local or channels):
+        raise InputError(
+            "illumination, local and channels are estimated for one frame at a time; give the "
+            "frames one by one, without time=True."
         )
     if channels or tuple(options.features) != ("intensity",) or options.superpixels is not None:
         return _by_channels(image, inside, channels, spacing, options)
     if options.local:
         return _locally(image, inside, spacing, options)
-    return _by_histogram(image, inside, spacing, options)
+    return _by_histogram(image, inside, spacing, options, time)
 
 
 def _by_histogram(
@@ -198,6 +198,7 @@ def _by_histogram(
     inside: np.ndarray | None,
     spacing: Sequence[float] | None,
     options: ThresholdSettings,
+    time: bool,
 ) -> IntensitySegmentation:
     """One mixture for the whole image."""
     even, gain = image, None
@@ -221,17 +222,14 @@ def _by_histogram(
     trace = np.empty(0)
     if options.smooth > 0:
         weights = classes.weights[::-1] if flip else classes.weights
-        field = smooth_levels(
-            levels.index, _unary(table, weights, options.smooth, image.ndim), options.smooth,
-            spacing=spacing,
-            neighbours=options.neighbours, mask=inside, method=options.method,
-            contrast=even if options.edges else None, posterior=True, **SWEEPS[options.method],
+        found, posteriors, trace = smooth_frames(
+            levels.index, unary(table, weights, options.smooth, image.ndim - time),
+            options.smooth, time=time, spacing=spacing, neighbours=options.neighbours,
+            mask=inside, method=options.method, contrast=even if options.edges else None,
         )  # fmt: skip
-        found, posteriors, trace = field.labels, field.posterior, field.objective
-        found = np.where(found == OUTSIDE, 0, found)
     else:
-        best = np.searchsorted(classes.thresholds, levels.centres, "left").astype(np.uint8)
-        found, posteriors = levels.look_up(k - 1 - best if flip else best), levels.look_up(table)
+        found, posteriors = levels.exceeding(even, classes.thresholds), levels.look_up(table)
+        found = np.uint8(k - 1) - found if flip else found
     if posteriors is None:
         posteriors = np.eye(k, dtype=np.float32)[found]
     return labelled(
@@ -240,7 +238,7 @@ def _by_histogram(
         decisions={
             "classes": k,
             "illumination": gain is not None,
-            "scale": _scale_name(classes),
+            "scale": classes.scale_name,
         },
     )  # fmt: skip
 
@@ -311,7 +309,7 @@ def _by_channels(
         weights = fit.mixture.weights
         weights = weights[::-1] if options.dark and len(weights) == 2 else weights
         field = smooth_joint(
-            _unary(posteriors, weights, options.smooth, posteriors.ndim - 1), options.smooth,
+            unary(posteriors, weights, options.smooth, posteriors.ndim - 1), options.smooth,
             spacing=spacing,
             neighbours=options.neighbours, mask=inside, method=options.method,
         )  # fmt: skip
@@ -330,36 +328,6 @@ def _by_channels(
     )  # fmt: skip
 
 
-def _unary(posteriors: np.ndarray, weights: np.ndarray, beta: float, n_axes: int) -> np.ndarray:
-    """What a pixel says of its class by itself, nats, with the field of class shares."""
-    field = external_field(np.maximum(weights, SURE), beta, 2 * n_axes)
-    change = field - np.log(np.maximum(weights, SURE))
-    return np.log(np.maximum(posteriors, SURE)) + change.astype(np.float32)
-
-
-def _histogram(
-    image: np.ndarray | None, mask: np.ndarray | None, hist: Histogram | None, nbins: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and centres of an image or of what the caller counted."""
-    if (image is None) == (hist is None):
-        raise InputError("give either an image or hist.")
-    if hist is not None:
-        if mask is not None:
-            raise InputError("mask goes with an image, not with hist.")
-        pair = isinstance(hist, tuple | list) and len(hist) == 2
-        counts, centres = hist if pair else (hist, np.arange(len(hist)))
-        return np.asarray(counts, np.float64).ravel(), np.asarray(centres, np.float64).ravel()
-    values, inside = checked_image(np.asarray(image), mask, False)
-    centres, counts = histogram_of(values, inside, nbins)
-    return counts, centres
-
-
-def _whole(classes: int) -> int:
-    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
-        raise InputError(f"classes must be a whole number of 2 or more; got {classes!r}.")
-    return int(classes)
-
-
 def _at_first(options: ThresholdSettings) -> int:
     """Classes to estimate the illumination with, before their number is known."""
     return 2 if options.classes == "auto" else int(options.classes)
@@ -369,10 +337,3 @@ def _counts(levels: Levels, inside: np.ndarray | None) -> np.ndarray:
     """Pixels at each level."""
     index = levels.index.ravel() if inside is None else levels.index[inside]
     return np.bincount(index, minlength=len(levels.centres)).astype(np.float64)
-
-
-def _scale_name(classes: OrderedClasses) -> str:
-    if not isinstance(classes.fit, ClassFit):
-        return ", ".join(classes.fit.families)
-    origin = classes.fit.scale.origin
-    return "linear" if np.isinf(origin) else f"logarithmic above {origin:g}"

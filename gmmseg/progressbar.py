@@ -1,0 +1,22 @@
+"""A bar on the terminal that a run reports to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(*, show: bool) -> Iterator[Callable[[str, float], None] | None]:
+    """A bar on stderr that a workflow reports to; None where no one would see it."""
+    if not (show and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:20s}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda stage, done: bar.update(task, description=stage, completed=done)

@@ -1,0 +1,264 @@
+"""Images into label files, one after the other: what ``gmmseg threshold`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from glob import escape
+from pathlib import Path
+
+from gmmseg import staging
+from gmmseg.checks import InputError
+from gmmseg.raster.image import Raster, first_line
+from gmmseg.raster.paths import dseg_path, split_name
+from gmmseg.raster.write import write_labels, write_map
+from gmmseg.thresholdimage import Part, ThresholdOptions, threshold_image
+from gmmseg.thresholdlarge import is_large, threshold_large
+from gmmseg.thresholdtable import MISSING, Row, failed_row, read_table, row_of, write_table
+
+_EVERY = 2.0  # seconds between two writings of the table of a long run
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdJob:
+    """Images to threshold, and where the results go."""
+
+    images: tuple[Path, ...]
+    out: Path = Path("derivatives/gmmseg")
+    mask: Path | None = None  # holds for every image
+    options: ThresholdOptions = field(default_factory=ThresholdOptions)
+    picture: bool = True  # draw what was found
+    large: bool | None = None  # in parts, from the file; by default where memory is short
+    threads: int | None = None
+    overwrite: bool = False
+    resume: bool = False  # skip images whose results are there
+    words: str = "n/a"  # the options as they were typed, for the table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageDone:
+    """What came of one image."""
+
+    image: Path
+    rows: tuple[Row, ...]
+    written: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()  # what the user should look at
+    notes: tuple[str, ...] = ()  # what the user should know
+    error: str = ""  # one sentence, if it failed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ThresholdRun:
+    """What came of all images."""
+
+    done: tuple[ImageDone, ...]
+    table: tuple[Path, ...] = ()
+    skipped: int = 0  # done before
+
+    @property
+    def failed(self) -> tuple[ImageDone, ...]:
+        """Images without labels."""
+        return tuple(one for one in self.done if one.error)
+
+
+def run_threshold(
+    job: ThresholdJob,
+    *,
+    progress: Callable[[str, float], None] | None = None,
+    after: Callable[[ImageDone], None] | None = None,
+) -> ThresholdRun:
+    """Threshold images and write labels, pictures and a table with a row for each.
+
+    A bad image does not stop the others; its row says why. All files of an image appear
+    together, or none. An interruption leaves those of the images that were done, and their table.
+
+    Parameters
+    ----------
+    job : ThresholdJob
+    progress : callable, optional
+        Told the name of each image and the share of the images that are done, 0 to 1.
+    after : callable, optional
+        Told what came of each image, when it is done.
+
+    Returns
+    -------
+    ThresholdRun
+
+    Raises
+    ------
+    InputError
+        Before any work: if a setting is wrong, two images would have results of the same name,
+        results are there already, or an input would be overwritten.
+    """
+    options = job.options
+    if options.report and not options.plain:
+        raise InputError(
+            "--report is about thresholds of the whole image; leave it out, or --local, "
+            "--channels, --features and --superpixels."
+        )
+    check_names(job.images)
+    rows: dict[str, list[Row]] = {}
+    for row in read_table(job.out):
+        rows.setdefault(row.stem, []).append(row)
+    images = [image for image in job.images if not (job.resume and _is_done(image, job, rows))]
+    inputs = (*job.images, job.mask)
+    for image in images:
+        staging.check_free(_targets(image, None, job), inputs=inputs, overwrite=job.overwrite)
+    _use_threads(job.threads)
+    done: list[ImageDone] = []
+    table: tuple[Path, ...] = ()
+    written_at = time.monotonic()
+    fresh = False
+    try:
+        for number, image in enumerate(images):
+            if progress is not None:
+                progress(image.name, number / len(images))
+            one = _one(image, job, inputs)
+            done.append(one)
+            if one.error and len(job.images) == 1:
+                continue  # its one sentence says it all
+            rows[split_name(image)[0]] = list(one.rows)
+            fresh = True
+            if time.monotonic() - written_at > _EVERY:
+                table = _save_table(job, rows)
+                written_at, fresh = time.monotonic(), False
+            if after is not None:
+                after(one)
+    finally:
+        if fresh:
+            table = _save_table(job, rows)
+    return ThresholdRun(tuple(done), table, len(job.images) - len(images))
+
+
+def check_names(images: Sequence[Path]) -> None:
+    """Raise InputError if two images would have results of the same name."""
+    seen: dict[str, Path] = {}
+    for image in images:
+        stem = split_name(image)[0]
+        other = seen.setdefault(stem.casefold(), image)
+        if other is not image:
+            raise InputError(
+                f"The images {other} and {image} would both be written as {stem}_dseg; rename one, "
+                f"or give them one by one, each with its own -o."
+            )
+
+
+def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> ImageDone:
+    """Threshold one image; what is wrong with it becomes a sentence."""
+    try:
+        return _labelled(image, job, inputs)
+    except InputError as error:
+        text = str(error)
+    except MemoryError:
+        text = "There is not enough memory for it; try --large, or fewer options."
+    except Exception as error:  # noqa: BLE001 (one image no one thought of must not stop the others)
+        what = f"{type(error).__name__}: {first_line(error)}"
+        text = f"It failed in a way no one thought of ({what})."
+    if str(image) not in text:
+        more = text.removeprefix("The image ")
+        text = f"The image {image}" + (f" {more}" if more != text else f": {text}")
+    return ImageDone(image, (failed_row(image, text, job.words),), error=text)
+
+
+def _labelled(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> ImageDone:
+    options, large = job.options, job.large
+    if large is None:
+        large = is_large(image, options)
+    if large:
+        targets = _targets(image, None, job)
+        with staging.staged(job.out, targets) as stage:
+            raster, part, notes = threshold_large(image, job.mask, options, stage / targets[0].name)
+            parts: tuple[Part, ...] = (part,)
+            _draw(parts, raster, image, job, stage / targets[-1].name)
+    else:
+        found = threshold_image(image, job.mask, options)
+        parts, raster, notes = found.parts, found.raster, found.notes
+        targets = _targets(image, raster.kind, job)
+        staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
+        with staging.staged(job.out, targets) as stage, staging.writing(job.out):
+            write_labels(stage / targets[0].name, found.assembled("labels"), raster)
+            maps = iter(targets[1:])
+            if options.posteriors:
+                write_map(stage / next(maps).name, found.assembled("posteriors"), raster)
+            if options.uncertainty:
+                write_map(stage / next(maps).name, found.assembled("uncertainty"), raster)
+            _draw(parts, raster, image, job, stage / targets[-1].name)
+    rows = tuple(
+        row_of(
+            image,
+            part.name,
+            part.result,
+            part.band,
+            dark=options.checked.dark,
+            options=job.words,
+            n_pixels=part.n_pixels,
+        )
+        for part in parts
+    )
+    return ImageDone(image, rows, tuple(p for p in targets if p.exists()), _warnings(parts), notes)
+
+
+def _draw(
+    parts: Sequence[Part], raster: Raster, image: Path, job: ThresholdJob, path: Path
+) -> None:
+    if not job.picture:
+        return
+    from gmmseg import thresholdreport
+
+    thresholdreport.save(thresholdreport.draw(parts, raster, title=image.name), path)
+
+
+def _warnings(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Warnings of all parts; of many alike, one that says how many."""
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        for text in part.result.warnings:
+            found.setdefault(text, []).append(part.name)
+    return tuple(
+        text if names == [""] else f"{_some(names)} of {len(parts)}: {text}"
+        for text, names in found.items()
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{', '.join(names[:2])} and {len(names) - 2} more"
+
+
+def _targets(image: Path, kind: str | None, job: ThresholdJob) -> tuple[Path, ...]:
+    """Files of an image: labels, maps that were asked for, the picture last."""
+    options = job.options
+    paths = [dseg_path(image, job.out, kind=kind)]
+    for name, asked in (("probseg", options.posteriors),
+                        ("desc-uncertainty_probseg", options.uncertainty)):  # fmt: skip
+        if asked:
+            paths.append(dseg_path(image, job.out, kind=kind, suffix=name, numbers=True))
+    if job.picture:
+        paths.append(job.out / f"{split_name(image)[0]}_threshold.png")
+    return tuple(paths)
+
+
+def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool:
+    """Whether an earlier run with the same options left labels and rows of an image."""
+    own = rows.get(split_name(image)[0], [])
+    return (
+        bool(own)
+        and all(row.ok and row.cells.get("options", MISSING) == job.words for row in own)
+        and any(job.out.glob(f"{escape(split_name(image)[0])}_dseg.*"))
+    )
+
+
+def _save_table(job: ThresholdJob, rows: dict[str, list[Row]]) -> tuple[Path, ...]:
+    with staging.writing(job.out):
+        job.out.mkdir(parents=True, exist_ok=True)
+        return write_table(job.out, [row for own in rows.values() for row in own])
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import numba
+
+        available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        numba.set_num_threads(min(threads, available))

@@ -1,0 +1,194 @@
+"""``thresholds.tsv``: one row an image, and a description of its columns beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gmmseg.checks import InputError
+from gmmseg.intensities import IntensitySegmentation
+from gmmseg.raster.paths import split_name
+from gmmseg.spatial.bands import ThresholdBand
+
+TABLE, SIDECAR = "thresholds.tsv", "thresholds.json"
+MISSING = "n/a"  # as BIDS writes it
+FLAGS = ("one_class", "empty_class")
+
+_FIXED = ("image", "part", "status", "classes", "pixels")
+_BY_CLASS = {
+    "threshold": "Intensity above which the class after this one begins, image units (of the "
+    "evened image, where illumination is 'kept').",
+    "mean": "Mean intensity of the pixels of the class, image units; of two classes, 1 is the "
+    "background and 2 the foreground.",
+    "fraction": "Share of the labelled pixels that are of the class.",
+    "low": "Lower end of the 90 % band of the threshold (--report).",
+    "high": "Upper end of the 90 % band of the threshold (--report).",
+    "area_low": "Share of the pixels on the foreground's side of the lower end, by intensity.",
+    "area_high": "Share of the pixels on the foreground's side of the upper end, by intensity.",
+}
+_LAST = {
+    "separation": "Distance of the two nearest neighbouring class means, in standard deviations.",
+    "misfit": "Largest distance between the distribution functions of image and mixture, 0 to 1.",
+    "scale": "Scale on which the classes are Gaussian, or the families of the classes.",
+    "illumination": "Whether a smooth gain was estimated and kept.",
+    "flags": f"Of {', '.join(FLAGS)}: one class explains the image as well; a class has no pixel.",
+    "options": "Options that were given.",
+    "message": "Warnings, or why the image failed.",
+}
+_DESCRIPTIONS = {
+    "image": "The image, as it was named.",
+    "part": "Frame (t) or slice (z), from 0, where each had thresholds of its own.",
+    "status": "ok or failed.",
+    "classes": "Number of classes.",
+    "pixels": "Labelled pixels or voxels.",
+    **_LAST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table, by column; what is not there is n/a."""
+
+    cells: Mapping[str, str]
+
+    @property
+    def stem(self) -> str:
+        """Name of the image without its extension, by which its files go."""
+        return split_name(self.cells["image"])[0]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the image was labelled."""
+        return self.cells["status"] == "ok"
+
+
+def row_of(
+    image: Path,
+    part: str,
+    result: IntensitySegmentation,
+    band: ThresholdBand | None,
+    *,
+    dark: bool,
+    options: str,
+    n_pixels: int | None = None,
+) -> Row:
+    """What the table says of one segmentation."""
+    k, fit = result.n_classes, result.fit
+    n = n_pixels
+    if n is None:
+        n = result.labels.size if result.mask is None else int(np.count_nonzero(result.mask))
+    cells = {"image": str(image), "part": part or MISSING, "status": "ok", "classes": str(k),
+             "pixels": str(n), "options": options}  # fmt: skip
+    cells |= _numbered("threshold", result.thresholds)
+    cells |= _numbered("mean", result.class_means)
+    cells |= _numbered("fraction", result.fractions)
+    if band is not None:
+        areas = [1 - a if dark and k == 2 else a for a in (band.above_low, band.above_high)]
+        cells |= _numbered("low", band.low) | _numbered("high", band.high)
+        cells |= _numbered("area_low", areas[0]) | _numbered("area_high", areas[1])
+    flags = []
+    if result.one_class or k == 1:
+        flags.append("one_class")
+    if (result.fractions == 0).any():
+        flags.append("empty_class")
+    if fit is not None:
+        cells |= {"separation": _number(float(fit.separation.min())), "misfit": _number(fit.misfit)}
+    decisions = result.decisions
+    cells["scale"] = str(decisions.get("scale", MISSING))
+    if "illumination" in decisions:
+        cells["illumination"] = "kept" if decisions["illumination"] else "none"
+    cells |= {"flags": ",".join(flags) or MISSING, "message": " ".join(result.warnings) or MISSING}
+    return Row(cells)
+
+
+def failed_row(image: Path, message: str, options: str) -> Row:
+    """The row of an image that could not be labelled."""
+    return Row({"image": str(image), "status": "failed", "message": message, "options": options})
+
+
+def read_table(folder: Path) -> list[Row]:
+    """Rows of an earlier run, none if there was none.
+
+    Raises
+    ------
+    InputError
+        If there is a file of that name that is no such table.
+    """
+    path = folder / TABLE
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if any(set(_FIXED) - set(row) for row in rows):
+            raise ValueError("no such columns")
+        return [Row({k: v for k, v in row.items() if v not in (MISSING, None)}) for row in rows]
+    except (ValueError, csv.Error, OSError) as error:
+        raise InputError(
+            f"The table {path} is not one of gmmseg threshold; move it, or choose another folder "
+            f"with -o."
+        ) from error
+
+
+def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
+    """Write the table and its description, each whole or not at all."""
+    rows = list(rows)
+    used = {"threshold_1", "mean_1", "mean_2", "fraction_1", "fraction_2"}
+    used |= {name for row in rows for name in row.cells}
+    most = max((_index(name) for name in used), default=0)
+    by_class = [
+        f"{name}_{k}"
+        for group in (("threshold",), ("mean",), ("fraction",),
+                      ("low", "high", "area_low", "area_high"))
+        for k in range(1, most + 1)
+        for name in group
+        if f"{name}_{k}" in used
+    ]  # fmt: skip
+    columns = [*_FIXED, *by_class, *_LAST]
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text,
+        columns,
+        restval=MISSING,
+        delimiter="\t",
+        lineterminator="\n",
+        extrasaction="ignore",
+        quoting=csv.QUOTE_NONE,
+        quotechar=None,
+    )
+    writer.writeheader()
+    writer.writerows({k: " ".join(v.split()) for k, v in row.cells.items()} for row in rows)
+    table, sidecar = folder / TABLE, folder / SIDECAR
+    told = {name: {"Description": _description(name)} for name in columns}
+    for path, content in ((table, text.getvalue()), (sidecar, json.dumps(told, indent=2) + "\n")):
+        temporary = path.with_name(f".gmmseg-{path.name}")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+    return table, sidecar
+
+
+def _numbered(name: str, values: np.ndarray) -> dict[str, str]:
+    return {f"{name}_{k}": _number(value) for k, value in enumerate(values, start=1)}
+
+
+def _number(value: float) -> str:
+    """Seven digits, which float32 images have; n/a for what is not finite."""
+    return f"{value:.7g}" if np.isfinite(value) else MISSING
+
+
+def _index(name: str) -> int:
+    tail = name.rpartition("_")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def _description(name: str) -> str:
+    stem = name.rpartition("_")[0] if _index(name) else ""
+    if stem in _BY_CLASS:
+        return _BY_CLASS[stem]
+    return _DESCRIPTIONS[name]
