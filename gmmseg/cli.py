@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import gmmseg
-from gmmseg.checks import InputError
+from gmmseg.checks import InputError, interrupted
 from gmmseg.cli_threshold import threshold
 from gmmseg.progressbar import progress
 
@@ -227,7 +227,9 @@ def brain(
         raise InputFailure(str(error)) from error
     except MemoryError as error:
         raise click.ClickException("There is not enough memory for this scan.") from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        if not interrupted(error):
+            raise
         click.echo("Interrupted; nothing was written.", err=True)
         sys.exit(130)
     for warning in done.segmentation.warnings:

@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 
 from gmmseg import staging
-from gmmseg.checks import InputError
+from gmmseg.checks import InputError, interrupted
 from gmmseg.raster.image import Raster, first_line
 from gmmseg.raster.paths import dseg_path, split_name
 from gmmseg.raster.write import write_labels, write_map
@@ -152,7 +152,9 @@ def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> Image
         text = str(error)
     except MemoryError:
         text = "There is not enough memory for it; try --large, or fewer options."
-    except Exception as error:  # noqa: BLE001 (one image no one thought of must not stop the others)
+    except Exception as error:
+        if interrupted(error):
+            raise KeyboardInterrupt from error
         what = f"{type(error).__name__}: {first_line(error)}"
         text = f"It failed in a way no one thought of ({what})."
     if str(image) not in text:

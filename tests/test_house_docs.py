@@ -107,10 +107,13 @@ def test_the_list_of_commands_is_what_the_commands_say():
     assert kept == script.page(), "run: python docs/make_cli.py"
 
 
-@pytest.mark.parametrize("page", ["brain.md", "from-fast.md"])
-def test_options_named_in_a_guide_exist(page):
-    brain = main.get_command(click.Context(main), "brain")
-    known = {o for p in brain.params for o in [*p.opts, *p.secondary_opts]}
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [("brain.md", "brain"), ("from-fast.md", "brain"), ("threshold.md", "threshold")],
+)
+def test_options_named_in_a_guide_exist(page, command):
+    found = main.get_command(click.Context(main), command)
+    known = {o for p in found.params for o in [*p.opts, *p.secondary_opts]}
     text = (ROOT / "docs" / page).read_text("utf-8")
     named = set(re.findall(r"`(--[a-z-]+)", text))
     assert named
