@@ -79,8 +79,8 @@ def _without_light(plane: np.ndarray, there: np.ndarray) -> np.ndarray:
     ], axis=1)  # fmt: skip
     means = np.bincount(cell[there], plane[there], len(count))[used] / count[used]
     weight = np.sqrt(count[used])
-    design = design / count[used, None] * weight[:, None]
-    found = np.linalg.lstsq(design, means * weight, rcond=1e-8)[0]
+    scaled = design / count[used, None] * weight[:, None]
+    found = np.linalg.lstsq(scaled, means * weight, rcond=1e-8)[0]
     light = sum(
         c * np.outer(sides[0][i], sides[1][j]) for c, (i, j) in zip(found, terms, strict=True)
     )
