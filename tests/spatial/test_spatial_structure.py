@@ -18,6 +18,14 @@ def test_objects_are_seen_under_noise(noise):
     assert has_structure(scene(blobs((256, 256)), noise=noise))
 
 
+def test_objects_are_seen_in_a_small_image():
+    """A disc half as wide as an image of 33 by 41 pixels, which a slow field could stand for."""
+    y, x = np.ogrid[-1:1:33j, -1:1:41j]
+    disc = np.where(x**2 + y**2 < 0.3, 140.0, 60.0)
+    assert has_structure(disc + np.random.default_rng(0).normal(0, 20, disc.shape))
+    assert not has_structure(np.random.default_rng(0).normal(0, 20, disc.shape))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_is_nothing_to_see(seed):
     rng = np.random.default_rng(seed)
