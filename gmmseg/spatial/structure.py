@@ -25,7 +25,8 @@ def has_structure(image: np.ndarray, mask: np.ndarray | None = None) -> bool:
     -------
     bool
         Whether the correlation of pixels 8 apart (fewer in images below 128 pixels), in rows as
-        well as in columns, is 0.03 or more (and more than chance would give), once a polynomial of degree 4 is taken off.
+        well as in columns, is 0.03 or more (and more than chance would give), once a polynomial
+        of degree 4 is taken off.
 
     Notes
     -----
