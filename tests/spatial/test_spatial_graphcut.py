@@ -74,7 +74,8 @@ def test_a_cut_is_never_worse_than_the_other_methods(seed, shape, n_classes, bet
     assert np.diff(cut.objective).min(initial=0) >= 0
     pairs, unary, used = problem_of(joint, beta, **settings)
     value = graphcut.log_probability(unary, pairs, cut.labels.ravel()[used])
-    assert value == pytest.approx(cut.objective[-1], abs=1e-9)
+    # The contrast image is brought to the range of 0 to 1 and rounded to float32, 6e-8 of it.
+    assert value == pytest.approx(cut.objective[-1], abs=2e-7)
     for method in ("mean_field", "icm"):
         other = smooth(joint, beta, method=method, **settings)
         assert value >= graphcut.log_probability(unary, pairs, other.labels.ravel()[used])
