@@ -139,9 +139,9 @@ def segment_brain(
     components = tuple(atlas.names[k] for k in fit.model.owner)
     means = contrast.class_means(components, fit.model.means)
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
-    beta, noise = coupling.strength_of(
-        corrected[box], log_joint, solid, head.spacing, [means[name] for name in atlas.tissues]
-    )
+    owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
+    centres = [float(fit.model.means[own].mean()) for own in owners]
+    beta, noise = coupling.strength_of(corrected[box], log_joint, solid, head.spacing, centres)
     beta = beta if settings.mrf == "auto" else float(settings.mrf)
     q, bound = mrf.mean_field(log_joint, active, head.spacing, beta)
     brain = active if head.mask is not None else labelling.clean_brain(q[..., -1], head.spacing)
