@@ -1,5 +1,6 @@
 """The packaged brain template: ICBM 2009a symmetric tissue maps, as nilearn ships them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.resources import files
 
@@ -26,11 +27,16 @@ def icbm_head_atlas() -> TissueAtlas:
     """
     (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
     brain = (t1 > 0) | (grey > 127) | (white > 127)
-    thick = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
-    brain = filled(thick)
     full = np.float32(1 / 255)
-    grey, white = by_anatomy(grey * full, white * full, affine)
-    return head_atlas(grey, white, brain, affine)
+    with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
+        solid = pool.submit(_closed, brain)
+        grey, white = by_anatomy(grey * full, white * full, affine)
+        return head_atlas(grey, white, solid.result(), affine)
+
+
+def _closed(brain: np.ndarray) -> np.ndarray:
+    """A mask without holes and without gaps of less than 6 voxels."""
+    return filled(ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4])
 
 
 @lru_cache(maxsize=1)

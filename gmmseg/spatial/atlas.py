@@ -1,6 +1,7 @@
 """Tissue prior maps: the packaged brain template, and the head around it, made from distances."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,10 +110,13 @@ def head_atlas(
     Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018, for priors of the head around
     the brain in one model with it.
     """
-    (grey, white, brain), affine = resampled((grey, white, brain), affine, spacing_mm, margin_mm)
-    inside = np.clip(brain, 0, 1)
-    size = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
+    with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
+        tissue = pool.submit(resampled, (grey, white), affine, spacing_mm, margin_mm)
+        (brain,), affine = resampled((brain,), affine, spacing_mm, margin_mm)
+        inside = np.clip(brain, 0, 1)
+        size = np.sqrt((affine[:3, :3] ** 2).sum(0))
+        distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
+        (grey, white), _ = tissue.result()
     z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
     below = expit(-(z + 25.0) / 8.0)
     # The packaged mask ends near the pial surface: the space above it holds CSF too.

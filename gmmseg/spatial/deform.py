@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from numba import njit, prange
 from scipy import fft
 
 
@@ -17,16 +18,18 @@ from scipy import fft
 class Elasticity:
     """Stiffness of a displacement lattice: eigenvalues of the energy in the cosine transform."""
 
-    eigenvalues: np.ndarray  # (n_0, n_1, n_2) nats per mm^2
+    # (n_0, n_1, n_2, 3) nats per mm^2, alike for the three components: spreading them out each time
+    # takes longer than the transform
+    eigenvalues: np.ndarray
 
     def apply(self, field: np.ndarray) -> np.ndarray:
         """Energy gradient of ``field`` (n_0, n_1, n_2, 3), in nats per mm."""
-        return _field(self.eigenvalues[..., None] * _spectrum(field))
+        return _field(self.eigenvalues * _spectrum(field))
 
     def penalty(self, field: np.ndarray) -> float:
         """Energy of ``field`` (n_0, n_1, n_2, 3), nats."""
         spectrum = _spectrum(field)
-        return 0.5 * _inner(self.eigenvalues[..., None] * spectrum, spectrum)
+        return 0.5 * _inner(self.eigenvalues * spectrum, spectrum)
 
     def step(
         self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 6, tol: float = 0.02
@@ -46,8 +49,8 @@ class Elasticity:
         -------
         (n_0, n_1, n_2, 3) float32 ndarray, mm
         """
-        eigenvalues = self.eigenvalues[..., None]
-        stiffness = (score**2).sum(-1).mean() / 3 + 1e-12
+        eigenvalues = self.eigenvalues
+        stiffness = (score**2).mean() + 1e-12
         preconditioner = 1 / (eigenvalues + stiffness)
         # Residual and direction are kept as spectra, where energy and preconditioner are factors.
         residual = _spectrum(score) - eigenvalues * _spectrum(displacement)
@@ -58,7 +61,7 @@ class Elasticity:
             return out
         for _ in range(n_iter):
             field = _field(direction)
-            image = _spectrum(score * (score * field).sum(-1, keepdims=True))
+            image = _spectrum(_outer(score, field))
             image += eigenvalues * direction
             alpha = rz / _inner(direction, image)
             out += alpha * field
@@ -70,6 +73,21 @@ class Elasticity:
             direction = z + (new / rz) * direction
             rz = new
         return out
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _outer(score: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Outer product of the score of each lattice point with itself, applied to the field there."""
+    out = np.empty_like(field)
+    for i in prange(field.shape[0]):
+        for j in range(field.shape[1]):
+            for k in range(field.shape[2]):
+                along = np.float32(0.0)
+                for a in range(3):
+                    along += score[i, j, k, a] * field[i, j, k, a]
+                for a in range(3):
+                    out[i, j, k, a] = along * score[i, j, k, a]
+    return out
 
 
 def _spectrum(field: np.ndarray) -> np.ndarray:
@@ -119,4 +137,5 @@ def elasticity(
         for n, mm in zip(shape, spacing, strict=True)
     ]
     w2 = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
-    return Elasticity((membrane * w2 + bending * w2**2 + 1e-4).astype(np.float32))
+    eigenvalues = (membrane * w2 + bending * w2**2 + 1e-4).astype(np.float32)
+    return Elasticity(np.repeat(eigenvalues[..., None], 3, axis=-1))

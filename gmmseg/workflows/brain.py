@@ -14,9 +14,10 @@ from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
-from gmmseg.spatial import ambiguity, coupling, labelling, mrf, plausibility, trend, unified
+from gmmseg.spatial import labelling, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.foreground import stripped_brain
@@ -26,8 +27,6 @@ from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
 from gmmseg.spatial.shading import Shading, shading
 from gmmseg.tissues import BrainSegmentation
 
-NEVER = 50.0  # nats
-MIN_VOXELS = 3000  # of brain, to tell tissues apart
 LATTICE_MM = 3.0
 QUANTILES: dict[str, tuple[float, ...]] = {
     "GM": (0.5,), "WM": (0.5,), "CSF": (0.5,), "deep GM": (0.5,),
@@ -125,59 +124,40 @@ def segment_brain(
     correction = labelling.log_correction(fit, lattice, shape)
     if shading is not None:
         correction -= shading
-    corrected = np.exp(correction) * head.data
-    if head.mask is None:
-        box = labelling.brain_box(fit, lattice, atlas, shape)
-        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
-        active = np.ones(log_joint.shape[:3], bool)
-    else:
-        box = labelling.mask_box(head.mask)
-        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
-        active = head.mask[box]
-        log_joint[..., -1] = np.where(active, -NEVER, 0.0)
-        log_joint[~active, :-1] = -NEVER
-    components = tuple(atlas.names[k] for k in fit.model.owner)
-    means = contrast.class_means(components, fit.model.means)
-    solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
-    owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
-    centres = [float(fit.model.means[own].mean()) for own in owners]
-    beta, noise = coupling.strength_of(corrected[box], log_joint, solid, head.spacing, centres)
-    beta = beta if settings.mrf == "auto" else float(settings.mrf)
-    q, bound = mrf.mean_field(log_joint, active, head.spacing, beta)
-    brain = active if head.mask is not None else labelling.clean_brain(q[..., -1], head.spacing)
-    if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
-        brain &= q[..., -1] < 0.5
-    n_brain = np.count_nonzero(brain)
-    if n_brain < MIN_VOXELS:
-        raise InputError(
-            f"Only {n_brain} brain voxels were found in the image, and {MIN_VOXELS} are needed; "
-            f"check that it is a T1-weighted scan of a head."
-        )
-    labels, posteriors = labelling.settle(q, brain, box, shape)
+    corrected = np.exp(correction)
+    corrected *= head.data
+    strength = None if settings.mrf == "auto" else float(settings.mrf)
+    found = label_brain(corrected, head.mask, head.spacing, lattice, fit, atlas, strength)
 
     mixed = None
     if settings.pve:
         stages.enter("mixed voxels")
-        mixed = brain_fractions(corrected, labels, box, head.spacing, lattice, fit, atlas)
+        mixed = brain_fractions(
+            corrected, found.labels, found.box, head.spacing, lattice, fit, atlas
+        )
 
     stages.enter("collecting")
-    shift = correction[box][brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
+    brain = found.labels > 0
+    shift = correction[brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
     gain = float(np.exp(-shift))
     corrected *= np.float32(gain)
     corrected += np.float32(head.offset)
+    bias = np.exp(np.subtract(np.float32(shift), correction, out=correction), out=correction)
+    components = tuple(atlas.names[k] for k in fit.model.owner)
+    means = contrast.class_means(components, fit.model.means)
     return BrainSegmentation(
-        labels=volumes.from_canonical(labels, scan),
-        posteriors=volumes.from_canonical(posteriors, scan),
-        mask=volumes.from_canonical(labels > 0, scan),
+        labels=volumes.from_canonical(found.labels, scan),
+        posteriors=volumes.from_canonical(found.posteriors, scan),
+        mask=volumes.from_canonical(brain, scan),
         corrected=volumes.from_canonical(corrected, scan),
-        bias=volumes.from_canonical(np.exp(np.float32(shift) - correction), scan),
+        bias=volumes.from_canonical(bias, scan),
         mixture=_mixture(fit, gain, head.offset),
         component_names=components,
         objective=fit.objective,
-        potts_objective=bound,
-        uncertainty=volumes.from_canonical(ambiguity.entropy(q, brain, box, shape), scan),
-        contacts=ambiguity.contacts(q, active),
-        figures=plausibility.measure(lattice, atlas, fit, labels, affine.matrix),
+        potts_objective=found.bound,
+        uncertainty=volumes.from_canonical(found.entropy, scan),
+        contacts=found.contacts,
+        figures=plausibility.measure(lattice, atlas, fit, found.labels, affine.matrix),
         stages=stages.finish(),
         decisions={
             "stripped": head.stripped,
@@ -186,8 +166,8 @@ def segment_brain(
             "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
             "variation not shared": round(float(np.sqrt(shade.apart)), 4),
             "deformation": settings.deformation,
-            "coupling nats": round(beta, 3),
-            "white noise": round(gain * noise, 3),
+            "coupling nats": round(found.strength, 3),
+            "white noise": float(f"{gain * found.noise:.4g}"),
             "atlas": list(settings.atlas) or "packaged",
             "strong shading": shading is not None,
             "contrast": contrast.decide(settings.contrast, means),

@@ -35,6 +35,21 @@ def test_samples_are_the_brain_and_its_surroundings_without_missing_voxels(ball,
     np.testing.assert_array_equal(lattice.values[lattice.used], values[tuple(used.T)])
 
 
+def test_sides_are_quick_to_transform_and_may_reach_beyond_the_image(rng):
+    """Of 13 points along each axis all are used: the box has 15, and the two more are not."""
+    maps = np.full((13, 13, 13, 2), 0.5, np.float32)
+    atlas = TissueAtlas(maps, np.diag([3.0, 3.0, 3.0, 1.0]), ("GM", "outside"), (0, 1), 1)
+    values = rng.normal(100, 5, (13, 13, 13))
+    lattice = lattice_of(values, atlas)
+    assert lattice.shape == (15, 15, 15)
+    np.testing.assert_array_equal(lattice.first, [-1, -1, -1])
+    assert np.count_nonzero(lattice.used) == values.size
+    np.testing.assert_array_equal(lattice.values[lattice.used], values.ravel())
+    at = np.argwhere(lattice.used)[5]
+    world = lattice.to_template @ [*at, 1]
+    np.testing.assert_allclose(world[:3], 3.0 * np.argwhere(np.ones(values.shape))[5])
+
+
 def test_outside_a_mask_is_known_to_be_outside(ball, rng):
     mask = np.zeros((N, N, N), bool)
     mask[4:9, 4:9, 4:9] = True

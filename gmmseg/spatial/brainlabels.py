@@ -1,0 +1,108 @@
+"""Labels of every voxel of a brain: class evidence, Potts field, one solid brain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gmmseg.checks import InputError
+from gmmseg.spatial import ambiguity, coupling, labelling, mrf
+from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.customatlas import FLUID
+from gmmseg.spatial.labelling import Box
+from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.unified import UnifiedFit
+
+NEVER = 50.0  # nats
+MIN_VOXELS = 3000  # of brain, to tell tissues apart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BrainLabels:
+    """What became of every voxel, and how sure that is.
+
+    Attributes
+    ----------
+    labels : (X, Y, Z) uint8 ndarray, 0 outside the brain and c + 1 for tissue c
+    posteriors : (X, Y, Z, T) float32 ndarray, rows sum to one in the brain, zero outside
+    entropy : (X, Y, Z) float32 ndarray, nats; see :func:`gmmseg.spatial.ambiguity.entropy`
+    contacts : (T + 1, T + 1) float64 ndarray, see :func:`gmmseg.spatial.ambiguity.contacts`
+    box : three slices of the image that hold the brain
+    bound : (S,) float64 ndarray, of the Potts field after each sweep, nats per voxel
+    strength : float, coupling of the Potts field, nats per neighbour
+    noise : float, standard deviation of the white noise, image units; NaN if it is not known
+    """
+
+    labels: np.ndarray
+    posteriors: np.ndarray
+    entropy: np.ndarray
+    contacts: np.ndarray
+    box: Box
+    bound: np.ndarray
+    strength: float
+    noise: float
+
+
+def label_brain(
+    corrected: np.ndarray,
+    mask: np.ndarray | None,
+    spacing: np.ndarray,
+    lattice: Lattice,
+    fit: UnifiedFit,
+    atlas: TissueAtlas,
+    strength: float | None,
+) -> BrainLabels:
+    """Label every voxel of the brain, from where the joint fit left off.
+
+    Parameters
+    ----------
+    corrected : (X, Y, Z) float32 ndarray, bias-corrected intensities, NaN where missing
+    mask : (X, Y, Z) bool ndarray, optional
+        The brain, where it is known: all of it is labelled, and nothing else.
+    spacing : (3,) voxel size, mm
+    lattice, fit, atlas : Lattice, UnifiedFit and TissueAtlas of the joint fit
+    strength : float, optional
+        Coupling of the Potts field, nats per neighbour; chosen by the noise if not given.
+
+    Returns
+    -------
+    BrainLabels
+
+    Raises
+    ------
+    InputError
+        If there is next to no brain.
+    """
+    shape = corrected.shape
+    if mask is None:
+        box = labelling.brain_box(fit, lattice, atlas, shape)
+        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
+        active = np.ones(log_joint.shape[:3], bool)
+    else:
+        box = labelling.mask_box(mask)
+        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
+        active = mask[box]
+        log_joint[..., -1] = np.where(active, -NEVER, 0.0)
+        log_joint[~active, :-1] = -NEVER
+    solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
+    owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
+    centres = [float(fit.model.means[own].mean()) for own in owners]
+    chosen, noise = coupling.strength_of(corrected[box], log_joint, solid, spacing, centres)
+    strength = chosen if strength is None else strength
+    q, bound = mrf.mean_field(log_joint, active, spacing, strength)
+    del log_joint  # as large as all that is still to be made
+    brain = active if mask is not None else labelling.clean_brain(q[..., -1], spacing)
+    if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
+        brain &= q[..., -1] < 0.5
+    n_brain = np.count_nonzero(brain)
+    if n_brain < MIN_VOXELS:
+        raise InputError(
+            f"Only {n_brain} brain voxels were found in the image, and {MIN_VOXELS} are needed; "
+            f"check that it is a T1-weighted scan of a head."
+        )
+    labels, posteriors = labelling.settle(q, brain, box, shape)
+    return BrainLabels(
+        labels, posteriors, ambiguity.entropy(q, brain, box, shape),
+        ambiguity.contacts(q, active), box, bound, strength, noise,
+    )  # fmt: skip
