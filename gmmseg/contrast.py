@@ -22,9 +22,9 @@ ORDERS = {
 """How the mean intensities run in each contrast."""
 AUTO = "auto"
 LEAST_STEP, SAFE_STEP = 1.0, 2.25
-"""Between the means of neighbouring tissues, in standard deviations; the second for GM and WM. By
-intensity alone 31 and 13 voxels in a hundred are taken for the other tissue there: the tail of the
-normal distribution beyond half of the step."""
+"""Between the means of neighbouring tissues, in standard deviations. By intensity alone 31 and 13
+voxels in a hundred are taken for the other tissue there: the tail of the normal distribution beyond
+half of the step."""
 
 
 def check(contrast: str) -> None:
@@ -142,7 +142,7 @@ def steps(
         f"{name}-weighted, or not of a brain."
     )
     found = [Step("order of class means", float(agrees), 1.0, "1 if as it should be", doubt)]
-    for one, other, safe in (("GM", "WM", SAFE_STEP), ("CSF", "GM", LEAST_STEP)):
+    for one, other in (("GM", "WM"), ("CSF", "GM")):
         if not (agrees and {one, other} <= means.keys()):
             continue
         spread = max(spreads[one], spreads[other])
@@ -155,11 +155,17 @@ def steps(
             )
         else:
             doubt = (
-                f"Noise is strong: {one} and {other} lie {step:.2g} standard deviations "
-                f"apart ({safe:g} or more are wanted), and many voxels will be taken for the "
-                f"other."
+                f"Contrast is weak: {one} and {other} lie {step:.3g} standard deviations "
+                f"apart ({SAFE_STEP:g} or more are wanted), and many voxels will be taken for "
+                f"the other."
             )
         found.append(
-            Step(f"contrast of {one} and {other}", float(step), safe, "standard deviations", doubt)
+            Step(
+                f"contrast of {one} and {other}",
+                float(step),
+                SAFE_STEP,
+                "standard deviations",
+                doubt,
+            )
         )
     return tuple(found)

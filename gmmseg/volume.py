@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 GRID_TOLERANCE_MM = 0.05
 """How far corner voxels of two grids may lie apart; above header rounding, far below a voxel."""
 
-THICK_MM = 4.5
-"""Longest voxel edge without a remark; the cortex is 2 to 4 mm thick."""
-
 GZIP = 31  # window of 32 KiB, with the header and check sum of gzip
 CHUNK_BYTES = 1 << 22
 
@@ -127,11 +124,6 @@ def remarks(volume: Volume) -> tuple[str, ...]:
         found.append(
             f"The header does not say which way the axes point; they are taken as {axes}. "
             f"Check left and right in the picture."
-        )
-    if (size := voxel_sizes(volume.affine).max()) > THICK_MM:
-        found.append(
-            f"Voxels of {size:.3g} mm are thick; most of the cortex will be mixed with its "
-            f"neighbours."
         )
     return tuple(found)
 

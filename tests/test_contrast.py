@@ -12,7 +12,7 @@ MEANS = {
     "pd": {"CSF": 105, "GM": 110, "WM": 80},
 }
 FLAIR = {"CSF": 20, "GM": 110, "WM": 80}
-SMALL = dict.fromkeys(("CSF", "GM", "WM"), 5.0)
+SMALL = dict.fromkeys(("CSF", "GM", "WM"), 2.0)
 
 
 @pytest.mark.parametrize("name", MEANS)
@@ -40,16 +40,23 @@ def test_equal_means_are_no_contrast():
 
 
 def test_tissues_that_hardly_differ_are_named():
-    wide = {**SMALL, "GM": 40.0}
+    wide = {**SMALL, "WM": 40.0}
     (doubt,) = contrast.doubts("t1", MEANS["t1"], wide)
     assert doubt.startswith("GM and WM hardly differ")
 
 
-def test_noise_is_named_where_one_voxel_in_eight_is_mistaken():
+def test_contrast_is_called_weak_where_one_voxel_in_eight_is_mistaken():
     """GM and WM lie 35 apart: 15 leaves 2.3 standard deviations, 16 leaves 2.2."""
     assert contrast.doubts("t1", MEANS["t1"], dict.fromkeys(SMALL, 15.0)) == ()
     (doubt,) = contrast.doubts("t1", MEANS["t1"], dict.fromkeys(SMALL, 16.0))
-    assert doubt.startswith("Noise is strong: GM and WM")
+    assert doubt.startswith("Contrast is weak: GM and WM lie 2.19 standard")
+
+
+def test_the_same_holds_for_fluid_and_grey_matter():
+    """They lie 55 apart: 24 leaves 2.3 standard deviations, 25 leaves 2.2."""
+    assert contrast.doubts("t1", MEANS["t1"], {**SMALL, "CSF": 24.0}) == ()
+    (doubt,) = contrast.doubts("t1", MEANS["t1"], {**SMALL, "CSF": 25.0})
+    assert doubt.startswith("Contrast is weak: CSF and GM")
 
 
 def test_with_a_class_missing_the_rest_is_judged():

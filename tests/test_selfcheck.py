@@ -55,6 +55,23 @@ def test_tissues_that_hardly_differ_are_doubted(result):
     assert selfcheck.doubts(close)[0].startswith("GM and WM hardly")
 
 
+def test_noise_that_mixes_up_tissues_is_doubted_and_less_is_not(result):
+    """GM and WM lie 30 apart: noise of 10 takes 6.7 in 100 voxels for the other, 11 takes 8.6."""
+    for noise, doubted in ((4.0, False), (10.0, False), (11.0, True), (float("nan"), False)):
+        noisy = dataclasses.replace(result, decisions={**result.decisions, "white noise": noise})
+        assert ("mislabelled by noise" in selfcheck.failed(noisy)) == doubted
+    noisy = dataclasses.replace(result, decisions={**result.decisions, "white noise": 11.0})
+    assert any("takes 9 voxels in 100" in doubt for doubt in selfcheck.doubts(noisy))
+
+
+def test_thick_slices_are_doubted_and_thinner_ones_are_not(result):
+    for edge, doubted in ((3.0, False), (5.0, True)):
+        affine = np.diag([1.0, 1.0, edge, 1.0])
+        volume = dataclasses.replace(result.volume, affine=affine)
+        thick = dataclasses.replace(result, volume=volume)
+        assert ("longest edge of a voxel" in selfcheck.failed(thick)) == doubted
+
+
 def test_a_figure_that_is_not_a_number_fails(result):
     broken = dataclasses.replace(result, figures={"atlas overlap": float("nan")})
     assert "atlas overlap" in selfcheck.failed(broken)
@@ -93,7 +110,7 @@ def test_place_tells_nothing_where_classes_look_alike_and_all_it_can_where_they_
 
 def test_the_sample_scan_passes_every_check(sample_result):
     checks = selfcheck.check(sample_result)
-    assert len(checks) == 16
+    assert len(checks) == 18
     assert all(c.passed for c in checks), [c for c in checks if not c.passed]
 
 
