@@ -1,5 +1,7 @@
 """Gaussian blur of class maps, and of maps that get coarser with it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit, prange
 from scipy import ndimage
@@ -7,7 +9,7 @@ from scipy import ndimage
 TRUNCATE = 4.0  # standard deviations, as in scipy.ndimage
 
 
-def blurred(maps: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+def blurred(maps: np.ndarray, sigma: np.ndarray, step: Sequence[int] = (1, 1, 1)) -> np.ndarray:
     """Class maps blurred along the first three axes, summing to one again afterwards.
 
     Equal to :func:`scipy.ndimage.gaussian_filter` of each class, ``mode="nearest"``, up to
@@ -17,21 +19,25 @@ def blurred(maps: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     ----------
     maps : (X, Y, Z, K) float32 ndarray, not negative
     sigma : (3,) float, standard deviation along each axis, voxels
+    step : (3,) int, keep every so many voxels of each axis, from the first on
 
     Returns
     -------
-    (X, Y, Z, K) float32 ndarray
+    (x, y, z, K) float32 ndarray, ``ceil(n / step)`` voxels along each axis
     """
     out = np.ascontiguousarray(maps, np.float32)
-    for axis, width in enumerate(sigma):
+    for axis, (width, every) in enumerate(zip(sigma, step, strict=True)):
         radius = int(TRUNCATE * width + 0.5)
         x = np.arange(-radius, radius + 1)
         kernel = np.exp(-0.5 * (x / width) ** 2)
         kernel = (kernel / kernel.sum()).astype(np.float32)
         # (before, axis, after): every line along the axis moves whole rows of `after` numbers
-        shape = (int(np.prod(out.shape[:axis])), out.shape[axis], -1)
-        filtered = np.empty_like(out)
-        _blur(out.reshape(shape), kernel, filtered.reshape(shape))
+        before, after = out.shape[:axis], out.shape[axis + 1 :]
+        kept = -(-out.shape[axis] // every)
+        filtered = np.empty((*before, kept, *after), np.float32)
+        lines = int(np.prod(before))
+        source = out.reshape(lines, out.shape[axis], -1)
+        _blur(source, kernel, every, filtered.reshape(lines, kept, -1))
         out = filtered
     _normalise(out.reshape(-1, maps.shape[-1]))
     return out
@@ -68,15 +74,17 @@ def thinned(field: np.ndarray, pad: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _blur(source: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
+def _blur(source: np.ndarray, kernel: np.ndarray, step: int, out: np.ndarray) -> None:
     before, n, after = source.shape
+    kept = out.shape[1]
     radius = len(kernel) // 2
-    for line in prange(before * n):
-        a, i = line // n, line % n
+    for line in prange(before * kept):
+        a, i = line // kept, line % kept
+        middle = i * step
         for c in range(after):
-            out[a, i, c] = kernel[radius] * source[a, i, c]
+            out[a, i, c] = kernel[radius] * source[a, middle, c]
         for t in range(1, radius + 1):  # the kernel is symmetric
-            w, low, high = kernel[radius + t], max(i - t, 0), min(i + t, n - 1)
+            w, low, high = kernel[radius + t], max(middle - t, 0), min(middle + t, n - 1)
             for c in range(after):
                 out[a, i, c] += w * (source[a, low, c] + source[a, high, c])
 

@@ -17,7 +17,6 @@ from gmmseg.spatial.lattice import Lattice
 
 # Density of values that no Gaussian explains, per unit of the brightest tissue's intensity.
 TISSUE_FLOOR, OUTSIDE_FLOOR = 1e-5, 1e-3
-PATIENCE = 2  # rounds: a step of the displacement that fails says little of the next
 SCALES = (1.0, 0.5, 0.25, 0.1)  # of a step, tried until the objective does not fall
 
 
@@ -32,7 +31,7 @@ class UnifiedSettings:
     bending: float = 3.0
     fit_displacement: bool = True
     max_rounds: int = 40
-    tol: float = 1e-4  # nats per sample: gain of a round that is called weak
+    tol: float = 1e-4  # nats per sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +138,6 @@ class _Joint:
         trace: list[float] = []
         value = self._expect()
         trace.append(value)
-        weak = 0  # rounds in a row
         for round_ in range(settings.max_rounds):
             before = value
             for _ in range(3):
@@ -151,8 +149,7 @@ class _Joint:
             if settings.fit_displacement and round_ >= 2:
                 value = self._displacement_move(value)
                 trace.append(value)
-            weak = weak + 1 if value - before < settings.tol else 0
-            if round_ > 3 and weak >= PATIENCE:
+            if round_ > 3 and value - before < settings.tol:
                 break
         sums = intensity.component_sums(self.model, self.table, self.counts)
         return UnifiedFit(

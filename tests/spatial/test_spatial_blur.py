@@ -19,6 +19,13 @@ def test_class_maps_are_blurred_as_scipy_does(rng, sigma):
     np.testing.assert_allclose(blurred(maps, np.array(sigma)), expected, atol=3e-6)
 
 
+def test_thinning_class_maps_is_the_same_bits_as_dropping_voxels_of_the_blurred(rng):
+    maps = rng.random((17, 9, 8, 3), dtype=np.float32)
+    sigma = np.array([3.0, 2.0, 1.0])
+    whole = blurred(maps, sigma)
+    np.testing.assert_array_equal(blurred(maps, sigma, (3, 4, 1)), whole[::3, ::4])
+
+
 @pytest.mark.parametrize(
     ("shape", "pad", "step"),
     [
