@@ -19,6 +19,7 @@ from gmmseg.spatial.trend import head_trend
 
 N_BINS = 64
 MIN_SAMPLES, MAX_SAMPLES = 200, 25000
+EM_STEPS = 16  # of the histograms for each step of the map: they are cheap, and converge slowly
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
 STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain (DESIGN 3a, iii)
@@ -286,7 +287,7 @@ def _climb(
         if not improved:
             break
         before, matrix = value, trial
-        for _ in range(2):
+        for _ in range(EM_STEPS):
             histograms = _learn(prior, bins, histograms, n_bins)
         value, slope, squares = score(matrix)
         if value - before < tol:
