@@ -87,7 +87,7 @@ def fit_affine(
     ]
     best = max(second, key=lambda fit: fit.objective[-1])
     # Histograms creep on for long; stopping early would leave the map where it came from.
-    return _climb(points, bins, fine, best.matrix, n_bins, n_iter=200, tol=1e-7)
+    return _climb(points, bins, fine, best.matrix, n_bins, n_iter=200, tol=1e-8)
 
 
 def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> AffineFit:

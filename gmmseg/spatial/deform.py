@@ -32,7 +32,7 @@ class Elasticity:
         return 0.5 * _inner(self.eigenvalues * spectrum, spectrum)
 
     def step(
-        self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 4, tol: float = 0.1
+        self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 6, tol: float = 0.02
     ) -> np.ndarray:
         """Gauss-Newton change of the displacement.
 
