@@ -55,15 +55,6 @@ def test_tissues_that_hardly_differ_are_doubted(result):
     assert selfcheck.doubts(close)[0].startswith("GM and WM hardly")
 
 
-def test_noise_that_mixes_up_tissues_is_doubted_and_less_is_not(result):
-    """GM and WM lie 30 apart: noise of 10 takes 6.7 in 100 voxels for the other, 11 takes 8.6."""
-    for noise, doubted in ((4.0, False), (10.0, False), (11.0, True), (float("nan"), False)):
-        noisy = dataclasses.replace(result, decisions={**result.decisions, "white noise": noise})
-        assert ("mislabelled by noise" in selfcheck.failed(noisy)) == doubted
-    noisy = dataclasses.replace(result, decisions={**result.decisions, "white noise": 11.0})
-    assert any("takes 9 voxels in 100" in doubt for doubt in selfcheck.doubts(noisy))
-
-
 def test_thick_slices_are_doubted_and_thinner_ones_are_not(result):
     for edge, doubted in ((3.0, False), (5.0, True)):
         affine = np.diag([1.0, 1.0, edge, 1.0])
@@ -79,6 +70,7 @@ def test_a_figure_that_is_not_a_number_fails(result):
 
 def test_each_figure_of_the_fit_is_doubted_beyond_its_limit_and_only_there(result):
     for name, good, bad in (
+        ("mislabelled by noise", 0.05, 0.09),
         ("atlas overlap", 0.9, 0.5),
         ("orientation lead nats", 0.3, -0.1),
         ("place information nats", 0.5, 0.01),

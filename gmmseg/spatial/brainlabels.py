@@ -32,6 +32,7 @@ class BrainLabels:
     bound : (S,) float64 ndarray, of the Potts field after each sweep, nats per voxel
     strength : float, coupling of the Potts field, nats per neighbour
     noise : float, standard deviation of the white noise, image units; NaN if it is not known
+    mislabelled : float, share of voxels that this noise alone takes for another tissue
     """
 
     labels: np.ndarray
@@ -42,6 +43,7 @@ class BrainLabels:
     bound: np.ndarray
     strength: float
     noise: float
+    mislabelled: float
 
 
 def label_brain(
@@ -86,10 +88,12 @@ def label_brain(
         log_joint[..., -1] = np.where(active, -NEVER, 0.0)
         log_joint[~active, :-1] = -NEVER
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
+    noise = coupling.middle_noise(corrected[box], log_joint, solid, spacing)
     owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
-    centres = [float(fit.model.means[own].mean()) for own in owners]
-    chosen, noise = coupling.strength_of(corrected[box], log_joint, solid, spacing, centres)
-    strength = chosen if strength is None else strength
+    means = [float(fit.model.means[own].mean()) for own in owners]
+    spreads = [float(np.sqrt(fit.model.variances[own].max())) for own in owners]
+    share = coupling.mislabelled(noise, means, spreads)
+    strength = coupling.automatic_strength(share) if strength is None else strength
     q, bound = mrf.mean_field(log_joint, active, spacing, strength)
     del log_joint  # as large as all that is still to be made
     brain = active if mask is not None else labelling.clean_brain(q[..., -1], spacing)
@@ -104,5 +108,5 @@ def label_brain(
     labels, posteriors = labelling.settle(q, brain, box, shape)
     return BrainLabels(
         labels, posteriors, ambiguity.entropy(q, brain, box, shape),
-        ambiguity.contacts(q, active), box, bound, strength, noise,
+        ambiguity.contacts(q, active), box, bound, strength, noise, share,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,36 +19,32 @@ GAIN = 4.0  # nats per neighbour for a share of one of voxels mislabelled
 MIN_SITES = 500
 
 
-def automatic_strength(noise: float, means: Sequence[float] | np.ndarray) -> float:
-    """Potts coupling for tissues of these means under white noise.
+def automatic_strength(share: float) -> float:
+    """Potts coupling where white noise mislabels this share of voxels; nats per neighbour.
+
+    From :data:`LEAST` on it grows by :data:`GAIN` times the share, up to :data:`MOST`.
+
+    >>> [round(automatic_strength(share), 2) for share in (0, 0.02, 0.1, 0.5)]
+    [0.3, 0.38, 0.7, 0.8]
+    """
+    return min(MOST, LEAST + GAIN * share)
+
+
+def mislabelled(
+    noise: float, means: Sequence[float] | np.ndarray, spreads: Sequence[float] | np.ndarray
+) -> float:
+    r"""Share of voxels that white noise alone takes for another tissue.
+
+    Tissues that differ by less than they vary without the noise (cortical and deep grey matter, in
+    an atlas that has both) are told apart by their place, and count as one.
 
     Parameters
     ----------
     noise : float
         Standard deviation of the white noise, image units; NaN if it is not known.
-    means : sequence of float
-        Mean of each tissue, image units.
-
-    Returns
-    -------
-    float, nats per neighbour: :data:`LEAST` and, up to :data:`MOST`, :data:`GAIN` times the share
-    of :func:`mislabelled` voxels
-
-    Examples
-    --------
-    >>> [round(automatic_strength(noise, (30, 70, 110)), 2) for noise in (0, 10, 15, 30)]
-    [0.3, 0.39, 0.66, 0.8]
-    """
-    return min(MOST, LEAST + GAIN * mislabelled(noise, means))
-
-
-def mislabelled(noise: float, means: Sequence[float] | np.ndarray) -> float:
-    r"""Share of voxels that white noise alone takes for another tissue.
-
-    Parameters
-    ----------
-    noise, means
-        As for :func:`automatic_strength`.
+    means, spreads : (K,) sequences of float
+        Mean and standard deviation of each tissue, image units, the noise included; NaN where a
+        tissue has no intensity.
 
     Returns
     -------
@@ -56,13 +53,22 @@ def mislabelled(noise: float, means: Sequence[float] | np.ndarray) -> float:
 
     Examples
     --------
-    >>> [round(mislabelled(noise, (30, 70, 110)), 3) for noise in (0, 10, 15, 30)]
+    >>> [round(mislabelled(noise, (30, 70, 110), (12, 12, 12)), 3) for noise in (0, 10, 15, 30)]
     [0.0, 0.023, 0.091, 0.252]
+    >>> round(mislabelled(10, (30, 70, 72, 110), (13, 13, 13, 13)), 3)  # 70 and 72 count as one
+    0.029
     """
-    known = np.sort([m for m in means if np.isfinite(m)])
-    if len(known) < 2 or not noise > 0:
+    if not noise > 0:
         return 0.0
-    return 0.5 * math.erfc(float(np.diff(known).min()) / (noise * math.sqrt(8)))
+    spread = np.asarray(spreads, np.float64)
+    own = np.sqrt(np.maximum(spread**2 - noise**2, 0.0))  # without the noise
+    known = sorted((m, s) for m, s in zip(means, own, strict=True) if np.isfinite(m))
+    steps = [
+        above - below
+        for (below, one), (above, other) in pairwise(known)
+        if above - below > max(one, other)
+    ]
+    return 0.5 * math.erfc(float(min(steps)) / (noise * math.sqrt(8))) if steps else 0.0
 
 
 def white_noise(
@@ -101,14 +107,13 @@ def white_noise(
     return float(1.4826 * np.median(np.abs(rough)) / 6)
 
 
-def strength_of(
+def middle_noise(
     values: np.ndarray,
     log_joint: np.ndarray,
     solid: Sequence[int],
     spacing: Sequence[float] | np.ndarray,
-    means: Sequence[float] | np.ndarray,
-) -> tuple[float, float]:
-    """Coupling for an image, from the noise in the middle of it.
+) -> float:
+    """White noise of an image, measured in the middle of it.
 
     Parameters
     ----------
@@ -117,14 +122,11 @@ def strength_of(
     solid : sequence of int
         Classes that are tissue, not fluid: fluid lies in gaps a few voxels wide.
     spacing : (3,) voxel size, mm
-    means : sequence of float, of the tissues, image units
 
     Returns
     -------
-    strength : float, nats per neighbour
-    noise : float, standard deviation of the white noise, image units; NaN if it is not known
+    float, standard deviation, image units; NaN if it is not known
     """
     middle = tuple(slice(n // 4, n - n // 4) for n in values.shape)
     where = np.isin(log_joint[middle].argmax(axis=-1), solid)
-    noise = white_noise(values[middle], where, spacing)
-    return automatic_strength(noise, means), noise
+    return white_noise(values[middle], where, spacing)

@@ -157,7 +157,10 @@ def segment_brain(
         potts_objective=found.bound,
         uncertainty=volumes.from_canonical(found.entropy, scan),
         contacts=found.contacts,
-        figures=plausibility.measure(lattice, atlas, fit, found.labels, affine.matrix),
+        figures={
+            "mislabelled by noise": found.mislabelled,
+            **plausibility.measure(lattice, atlas, fit, found.labels, affine.matrix),
+        },
         stages=stages.finish(),
         decisions={
             "stripped": head.stripped,

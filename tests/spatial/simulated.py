@@ -6,6 +6,7 @@ from scipy import ndimage
 from gmmseg.spatial.atlas import TissueAtlas, sample_prior
 from gmmseg.spatial.intensity import IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.unified import UnifiedSettings, fit_unified
 
 MEANS = np.array([95.0, 130.0, 40.0])
 NOISE = 5.0
@@ -66,3 +67,11 @@ def start(lattice, atlas):
     model = starting_model(lattice.values.ravel(), prior, outside, levels, 3)
     held = IntensityPrior(model.means, np.zeros(3), model.group_variances, 20.0, 3, 100.0)
     return model, held
+
+
+def small_fit(rng, **settings):
+    """A short joint fit, its lattice and its atlas."""
+    atlas = small_atlas(rng)
+    lattice = small_lattice(rng, atlas)
+    options = UnifiedSettings(max_rounds=4, **settings)
+    return fit_unified(lattice, atlas, *start(lattice, atlas), options), lattice, atlas

@@ -1,15 +1,12 @@
 """From a joint fit to labels: every voxel of a known brain, or one clear sentence."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from simulated import SHAPE, small_atlas, small_lattice, start
+from simulated import SHAPE, small_fit
 
 from gmmseg import InputError
 from gmmseg.spatial.brainlabels import label_brain
-from gmmseg.spatial.coupling import automatic_strength
-from gmmseg.spatial.unified import UnifiedSettings, fit_unified
+from gmmseg.spatial.coupling import automatic_strength, mislabelled
 
 MM = np.full(3, 4.0)
 
@@ -17,11 +14,7 @@ MM = np.full(3, 4.0)
 @pytest.fixture(scope="module")
 def fitted():
     """A fit, its image, and a mask of 5000 voxels of it."""
-    rng = np.random.default_rng(8)
-    atlas = small_atlas(rng)
-    lattice = small_lattice(rng, atlas)
-    model, held = start(lattice, atlas)
-    fit = fit_unified(lattice, atlas, model, held, UnifiedSettings(max_rounds=4, fit_bias=False))
+    fit, lattice, atlas = small_fit(np.random.default_rng(8), fit_bias=False)
     mask = np.zeros(SHAPE, bool)
     mask[5:25, 5:30, 9:19] = True
     return lattice.values.astype(np.float32), mask, (lattice, fit, atlas)
@@ -40,9 +33,11 @@ def test_all_of_a_known_brain_is_labelled_and_nothing_else(fitted):
 def test_the_coupling_that_is_asked_for_is_used_or_else_that_of_the_noise(fitted):
     values, mask, rest = fitted
     alone, chosen = (label_brain(values, mask, MM, *rest, beta) for beta in (0.0, None))
-    fit = rest[1]
-    assert alone.strength == 0.0
-    assert chosen.strength == automatic_strength(chosen.noise, fit.model.means)
+    model = rest[1].model
+    share = mislabelled(chosen.noise, model.means, np.sqrt(model.variances))
+    assert share > 0.01
+    assert chosen.mislabelled == alone.mislabelled == share
+    assert (alone.strength, chosen.strength) == (0.0, automatic_strength(share))
     assert (alone.posteriors != chosen.posteriors)[mask].any()
     assert alone.noise == chosen.noise
 
@@ -56,9 +51,9 @@ def test_next_to_no_brain_is_refused(fitted):
 
 
 def test_missing_voxels_of_a_known_brain_get_a_label_too(fitted):
-    values, mask, (lattice, fit, atlas) = fitted
+    values, mask, rest = fitted
     holed = values.copy()
     holed[10, 10, 10] = np.nan
-    found = label_brain(holed, mask, MM, lattice, replace(fit), atlas, None)
+    found = label_brain(holed, mask, MM, *rest, None)
     assert found.labels[10, 10, 10] > 0
     assert np.isfinite(found.posteriors).all()

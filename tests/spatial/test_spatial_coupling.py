@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gmmseg.spatial.coupling import LEAST, MOST, automatic_strength, strength_of, white_noise
+from gmmseg.spatial.coupling import (
+    LEAST,
+    MOST,
+    automatic_strength,
+    middle_noise,
+    mislabelled,
+    white_noise,
+)
 from gmmseg.spatial.mrf import mean_field
 
 
@@ -44,16 +51,28 @@ def test_missing_voxels_and_too_few_of_them_give_no_figure(rng):
     everywhere = np.ones(image.shape, bool)
     assert white_noise(image, everywhere, (1, 1, 1)) == pytest.approx(5, rel=0.1)
     assert np.isnan(white_noise(image[:2], everywhere[:2], (1, 1, 1)))
-    assert automatic_strength(np.nan, (30, 80, 110)) == LEAST
+    assert mislabelled(np.nan, (30, 80, 110), (9, 9, 9)) == 0
+    assert automatic_strength(0) == LEAST
 
 
 def test_strength_rises_with_noise_and_stays_within_bounds():
-    means = (30.0, 80.0, 110.0)
-    strengths = [automatic_strength(noise, means) for noise in np.linspace(0, 60, 40)]
+    """Tissues that vary by 5 on their own."""
+    means, noises = np.array([30.0, 80.0, 110.0]), np.linspace(0, 60, 40)
+    shares = [mislabelled(n, means, np.full(3, np.hypot(5, n))) for n in noises]
+    strengths = [automatic_strength(share) for share in shares]
     assert np.diff(strengths).min() >= 0
     assert (strengths[0], strengths[-1]) == (LEAST, MOST)
-    scaled = automatic_strength(1e-3 * 12, 1e-3 * np.array(means))
-    assert scaled == pytest.approx(automatic_strength(12, means))
+    scaled = mislabelled(1e-3 * 12, 1e-3 * means, np.full(3, 13e-3))
+    assert scaled == pytest.approx(mislabelled(12, means, np.full(3, 13)))
+
+
+def test_tissues_that_intensity_does_not_tell_apart_are_no_fault_of_the_noise():
+    """Cortical and deep grey matter 4 apart, each varying by 5; not so with 8 apart."""
+    spread = np.full(4, np.hypot(5, 4))
+    alike = mislabelled(4, (30, 80, 84, 110), spread)
+    assert alike == mislabelled(4, (30, 84, 110), spread[:3]) < 1e-3
+    assert mislabelled(4, (30, 80, 88, 110), spread) > 0.1
+    assert mislabelled(4, (30, np.nan, 110), spread[:3]) < 1e-6  # a class without an intensity
 
 
 @pytest.mark.parametrize("noise", [5.0, 15.0])
@@ -63,7 +82,8 @@ def test_noisy_patches_gain_from_it_and_clean_ones_do_not_lose(rng, noise):
     image = np.where(truth, 110.0, 80.0) + rng.normal(0, noise, truth.shape)
     joint = -0.5 * ((image[..., None] - np.array([80.0, 110.0])) / noise) ** 2
     joint = joint.astype(np.float32)
-    strength, found = strength_of(image, joint, (0, 1), (1, 1, 1), (80.0, 110.0))
+    found = middle_noise(image, joint, (0, 1), (1, 1, 1))
+    strength = automatic_strength(mislabelled(found, (80.0, 110.0), (noise, noise)))
     assert noise < 1.15 * found < 1.3 * noise  # borders add to it
 
     def errors(beta):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from scipy.ndimage import map_coordinates
-from simulated import SHAPE, small_atlas, small_lattice, start
+from simulated import SHAPE, small_fit
 
 from gmmseg.spatial import labelling
-from gmmseg.spatial.unified import UnifiedSettings, fit_unified
 
 MM = np.array([2.0, 2.0, 2.0])
 
@@ -80,10 +79,7 @@ def test_a_brain_too_thin_to_erode_keeps_its_largest_part():
 def fitted():
     """A joint fit whose lattice is every second voxel of an image, from voxel (2, 4, 0) on."""
     rng = np.random.default_rng(6)
-    atlas = small_atlas(rng)
-    lattice = small_lattice(rng, atlas)
-    model, held = start(lattice, atlas)
-    fit = fit_unified(lattice, atlas, model, held, UnifiedSettings(max_rounds=4))
+    fit, lattice, atlas = small_fit(rng)
     bend = ndimage.gaussian_filter(rng.standard_normal((*SHAPE, 3)), (4, 4, 4, 0)) * 60
     fit = replace(fit, displacement=bend.astype(np.float32))
     lattice = replace(lattice, first=np.array([1, 2, 0]), step=np.array([2, 2, 2]))
