@@ -1,12 +1,14 @@
 """The installed command: its options, what it prints, and how it refuses bad input."""
 
 import contextlib
+import errno
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -122,12 +124,18 @@ def test_outputs_that_exist_or_cannot_be_written_are_refused(good, tmp_path):
     assert entries(tmp_path) == ["t1_dseg.tsv"]
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
-)
-def test_a_folder_without_permission_is_refused(good, tmp_path):
-    tmp_path.chmod(0o555)
-    refused(run("brain", good, "-o", tmp_path), "cannot be written .Permission denied")
+def test_a_folder_without_permission_is_refused(good, tmp_path, monkeypatch):
+    """The system call refuses, and not the folder's mode: root may write everywhere."""
+
+    def forbid(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", forbid)
+    out = tmp_path / "new" / "out"
+    result = CliRunner().invoke(cli.main, ["brain", str(good), "-o", str(out)])
+    assert result.exit_code == 2
+    assert re.match(r"Error: .* cannot be written \(Permission denied\)", result.stderr)
+    assert entries(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Images in parts are smoothed as they are whole."""
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -8,7 +9,6 @@ from gmmseg.raster.halo import smooth_lazy
 from gmmseg.spatial.levels import Grid
 from gmmseg.spatial.potts import OUTSIDE, smooth_levels
 
-dask_array = pytest.importorskip("dask.array", reason="images in parts need dask")
 BETA = 0.6
 
 
@@ -49,7 +49,7 @@ def test_labels_in_parts_are_those_of_the_whole(rng, shape, axes, chunks, dtype,
     mask = rng.random(shape) < 0.95 if masked else None
     grid, table = model(image)
     lazy = smooth_lazy(
-        dask_array.from_array(image, chunks=chunks), grid, table, BETA,
+        da.from_array(image, chunks=chunks), grid, table, BETA,
         n_sweeps=8, axes=axes, mask=mask,
     ).compute()  # fmt: skip
     if axes[0] == "T":
@@ -66,7 +66,7 @@ def test_without_a_rim_they_would_not_be(rng):
     """The control: blocks each for themselves."""
     image = stripes(rng, (128, 128), np.uint8)
     grid, table = model(image)
-    blocks = dask_array.from_array(image, chunks=(32, 32))
+    blocks = da.from_array(image, chunks=(32, 32))
 
     def alone(block):
         return smooth_levels(grid.index(block), table, BETA, max_sweeps=8, tol=-np.inf).labels
@@ -80,7 +80,7 @@ def test_missing_pixels_are_outside(rng):
     image[10:20, 30:40] = np.nan
     grid, table = model(image)
     lazy = smooth_lazy(
-        dask_array.from_array(image, chunks=(40, 45)), grid, table, BETA, n_sweeps=8, axes="YX",
+        da.from_array(image, chunks=(40, 45)), grid, table, BETA, n_sweeps=8, axes="YX",
         values=(1, 2),
     ).compute()  # fmt: skip
     assert not lazy[10:20, 30:40].any()
@@ -92,6 +92,4 @@ def test_diagonal_neighbours_are_refused(rng):
     image = stripes(rng, (40, 40), np.uint8)
     grid, table = model(image)
     with pytest.raises(InputError, match="4 or 6 neighbours, not 8"):
-        smooth_lazy(
-            dask_array.from_array(image), grid, table, BETA, n_sweeps=8, axes="YX", neighbours=8
-        )
+        smooth_lazy(da.from_array(image), grid, table, BETA, n_sweeps=8, axes="YX", neighbours=8)

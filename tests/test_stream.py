@@ -4,6 +4,7 @@ import pickle
 import tracemalloc
 
 import dask.array as da
+import distributed
 import numpy as np
 import pytest
 import tifffile
@@ -201,7 +202,6 @@ def test_a_pixel_is_above_a_threshold_only_if_it_exceeds_it(dtype):
 
 @pytest.mark.parametrize("name", ["plain.tif", "strips.tif", "five.ome.zarr"])
 def test_a_client_gives_the_same_result_as_threads(tmp_path, image, name):
-    distributed = pytest.importorskip("distributed")
     path = tmp_path / name
     FILES[name](path, image)
     lazy = open_lazy(path, block_pixels=5000)

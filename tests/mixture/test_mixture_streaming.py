@@ -1,5 +1,7 @@
 """Blocks, clusters and stepwise EM give the answer of all samples at once."""
 
+import dask.array as da
+import distributed
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -43,8 +45,7 @@ def function_of_blocks(tmp_path):
 
 
 def dask_array(tmp_path):
-    array = pytest.importorskip("dask.array", reason="dask is not installed")
-    return array.from_array(X, chunks=(1000, 1))
+    return da.from_array(X, chunks=(1000, 1))
 
 
 SOURCES = [memory_map, function_of_blocks, dask_array]
@@ -72,7 +73,6 @@ def test_whatever_the_samples_come_in_answers_are_those_in_memory(estimator, sou
 
 
 def test_a_distributed_client_gives_the_answers_in_memory(tmp_path):
-    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
     data, whole = dask_array(tmp_path), GaussianMixture(**OPTIONS).fit(X)
     with distributed.Client(
         processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
