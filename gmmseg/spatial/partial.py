@@ -4,11 +4,11 @@ A voxel is pure, or holds two tissues in any proportion. Its intensity is the me
 intensities, weighted by their fractions, plus noise; neighbours have similar fractions. In
 classes with one-hot fractions this is the Potts field of :mod:`gmmseg.spatial.mrf`.
 
-With fractions :math:`\varphi`, tissue means :math:`\mu`, atlas prior :math:`a` and neighbours
+With fractions :math:`\varphi`, tissue means :math:`\mu`, prior :math:`a` and neighbours
 :math:`i \sim j` at the distance :math:`d_{ij}`, the log density is, up to a constant,
 
 .. math:: \sum_i \Bigl[\log \mathcal N(y_i; \varphi_i \cdot \mu, \sigma^2) + \log p(\varphi_i)
-    + \kappa\, \varphi_i \cdot \log a_i\Bigr]
+    + \varphi_i \cdot \log a_i\Bigr]
     - \frac\beta2 \sum_{i \sim j} \frac{|\varphi_i - \varphi_j|^2}{d_{ij}} .
 
 References
@@ -36,8 +36,7 @@ MIXED = {("GM", "WM"): 0.15, ("GM", "CSF"): 0.15, ("WM", "CSF"): 0.04}
 tissue and the fractions of a mixed one explain the same intensities. White matter meets CSF at
 the ventricles alone."""
 COUPLING = 2.0  # nats mm
-ATLAS = 0.5  # weight of the log prior: what neighbours say, it says in part as well
-MIN_LOG_PRIOR = -8.0  # the atlas forbids nothing
+MIN_LOG_PRIOR = -4.0  # the atlas forbids nothing
 START_SHARE = 0.01  # what the starting means are worth, in brain voxels; keeps an empty tissue
 LEAST = np.float32(-17.0)  # nats
 GAIN = 2e-4  # nats per voxel: less than this, and the fit ends
@@ -223,7 +222,6 @@ def estimate_fractions(
     scaled = np.ascontiguousarray((values[box] - offset) / unit, np.float32)
     inside = np.ascontiguousarray(brain[box])
     unary = np.maximum(log_prior[box], MIN_LOG_PRIOR).astype(np.float32)
-    unary *= np.float32(ATLAS)
 
     levels, log_weight = mixing_levels()
     weights = np.asarray(coupling / np.asarray(spacing, np.float64), np.float32)

@@ -101,10 +101,13 @@ def test_the_log_joint_of_each_voxel_is_the_plain_one(fitted, rng):
     template = lattice.to_template[:3, :3] @ place + lattice.to_template[:3, 3:] + moved
     voxel = np.linalg.inv(atlas.affine)[:3, :3] @ (template - atlas.affine[:3, 3:])
     joint = np.full((values.size, atlas.n_tissues + 1), 1e-30)
+    maps = np.moveaxis(atlas.maps, -1, 0)
+    prior = np.stack([map_coordinates(m, voxel, order=1, mode="nearest") for m in maps])
+    inside, root = prior[: atlas.n_inside], np.sqrt(prior[: atlas.n_inside])
+    prior[: atlas.n_inside] = root * inside.sum(0) / root.sum(0)
     for k, label in enumerate(atlas.labels):
-        prior = map_coordinates(atlas.maps[..., k], voxel, order=1, mode="nearest")
         density = np.interp(values.ravel(), fit.table.grid, fit.table.density[:, k])
-        joint[:, label] += prior * np.where(np.isnan(values.ravel()), 1.0, density)
+        joint[:, label] += prior[k] * np.where(np.isnan(values.ravel()), 1.0, density)
     np.testing.assert_allclose(found.reshape(joint.shape), np.log(joint), atol=2e-3)
 
 
@@ -114,6 +117,17 @@ def test_a_missing_voxel_has_the_prior_alone(fitted):
     nothing = np.full((3, 3, 3), np.nan, np.float32)
     log_joint = labelling.class_log_joint(nothing, box, lattice, fit, atlas)
     np.testing.assert_allclose(np.exp(log_joint).sum(-1), 1, atol=1e-4)
+
+
+def test_tissues_share_the_brain_by_the_root_of_the_prior_and_the_head_keeps_its_part(fitted):
+    fit, lattice, atlas = fitted
+    box = (slice(20, 23),) * 3
+    share = (0.5, 0.2, 0.06, 0.24)  # GM, WM, CSF, outside
+    even = replace(atlas, maps=np.broadcast_to(np.float32(share), atlas.maps.shape).copy())
+    nothing = np.full((3, 3, 3), np.nan, np.float32)
+    found = np.exp(labelling.class_log_joint(nothing, box, lattice, fit, even)[0, 0, 0])
+    np.testing.assert_allclose(found[:3].sum(), 0.76, atol=1e-4)
+    np.testing.assert_allclose(found[:3] / found[0], np.sqrt(np.divide(share[:3], 0.5)), rtol=1e-3)
 
 
 def test_the_correction_at_the_points_of_the_lattice_is_the_fitted_field(fitted):
