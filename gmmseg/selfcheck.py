@@ -82,6 +82,7 @@ def check(segmentation: BrainSegmentation) -> tuple[Check, ...]:
     """
     return (
         *_intensities(segmentation),
+        *_weighting(segmentation),
         _thickness(segmentation),
         *_volumes(segmentation),
         _edge(segmentation),
@@ -113,6 +114,20 @@ def _intensities(segmentation: BrainSegmentation) -> Iterator[Check]:
     shown = None if decided is None else str(decided)
     for one in contrast.steps(shown, *class_statistics(segmentation)):
         yield Check(one.name, one.measured, one.least, math.inf, one.unit, one.message)
+
+
+def _weighting(segmentation: BrainSegmentation) -> Iterator[Check]:
+    """Whether the scan is T1-weighted, where nobody said what it is."""
+    found = segmentation.decisions.get("contrast")
+    if segmentation.settings.contrast != contrast.AUTO or found is None:
+        return  # somebody said it, or nothing fits, which the order of class means tells
+    shown = str(found).upper()
+    yield Check(
+        "T1 weighting", float(found == "t1"), 1.0, math.inf, "1 if as it should be",
+        f"The scan looks {shown}-weighted, and the model was measured on T1: where that shows the "
+        f"same head, CSF differs by a tenth and more at the rim of the brain. Check the picture; "
+        f"--contrast {found} says that the weighting is meant.",
+    )  # fmt: skip
 
 
 def _thickness(segmentation: BrainSegmentation) -> Check:
