@@ -53,7 +53,7 @@ def brain_fractions(
     """
     check_tissues(atlas)
     order = [atlas.tissues.index(name) for name in TISSUES]
-    # A missing voxel has the density one for every class, which leaves the deformed prior alone.
+    # A missing voxel has the density one for every class, which leaves the prior of the labels.
     unseen = np.full(labels[box].shape, np.nan, np.float32)
     log_prior = class_log_joint(unseen, box, lattice, fit, atlas)[..., order]
     own = [fit.model.owner.tolist().index(atlas.names.index(name)) for name in TISSUES]
