@@ -19,6 +19,7 @@ from nibabel import orientations
 
 from gmmseg import imagefile
 from gmmseg.checks import InputError
+from gmmseg.layout import laid_out
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -94,10 +95,12 @@ def read(source: Any, *, volume: int | None = None, name: str = "image") -> Volu
         return source
     stored, affine, header, path, label = imagefile.load(source, volume=volume, name=name)
     data = _finite_float32(stored)
-    n_missing = int(np.count_nonzero(np.isnan(data)))
-    if n_missing == data.size:
-        raise InputError(f"{label} has no finite voxel: every one is NaN or infinite.")
-    low, high = np.nanmin(data), np.nanmax(data)
+    low, high, n_missing = data.min(), data.max(), 0
+    if np.isnan(low):
+        n_missing = int(np.count_nonzero(np.isnan(data)))
+        if n_missing == data.size:
+            raise InputError(f"{label} has no finite voxel: every one is NaN or infinite.")
+        low, high = np.nanmin(data), np.nanmax(data)
     if low == high:
         raise InputError(
             f"{label} is empty: every voxel has the value {low:g}. Check that this is the scan."
@@ -194,7 +197,7 @@ def to_canonical(volume: Volume) -> Volume:
 
     The data are C-contiguous; no value is interpolated.
     """
-    data = np.ascontiguousarray(turn(volume.data, volume))
+    data = laid_out(turn(volume.data, volume), "C")
     return Volume(data, canonical_affine(volume), None, volume.path, volume.n_missing)
 
 
@@ -305,7 +308,7 @@ def _write_gzip(image: nib.Nifti1Image, path: Path) -> None:
         file.write(compressor.compress(start.getvalue() + bytes(padding)))
         for first in range(0, data.shape[-1], depth):
             part = data[..., first : first + depth].astype(header.get_data_dtype(), copy=False)
-            file.write(compressor.compress(part.tobytes("F")))
+            file.write(compressor.compress(laid_out(part, "F").ravel("F")))
         file.write(compressor.flush())
 
 
@@ -313,6 +316,6 @@ def _finite_float32(data: np.ndarray) -> np.ndarray:
     """Fresh float32 copy with infinite voxels set to NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         data = np.array(data, dtype=np.float32)
-    if not np.isfinite(data).all():
+    if not (np.isfinite(data.min()) and np.isfinite(data.max())):
         data[np.isinf(data)] = np.nan
     return data
