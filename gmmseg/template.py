@@ -3,19 +3,24 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from gmmseg.spatial.atlas import TissueAtlas, head_atlas
-from gmmseg.spatial.foreground import filled
-from gmmseg.spatial.regions import by_anatomy, template_regions
+from gmmseg.kept import kept
+from gmmseg.labels import TISSUES
+from gmmseg.spatial import atlas, blur, foreground, regions
+
+_CODE = tuple(Path(str(m.__file__)) for m in (atlas, blur, foreground, regions))
 
 
 @lru_cache(maxsize=1)
-def icbm_head_atlas() -> TissueAtlas:
+def icbm_head_atlas() -> atlas.TissueAtlas:
     """Head atlas over the packaged maps of grey matter, white matter and the brain.
+
+    It is made in a second, once, and then kept; see :mod:`gmmseg.kept`.
 
     Returns
     -------
@@ -25,18 +30,26 @@ def icbm_head_atlas() -> TissueAtlas:
     ----------
     Fonov et al. (2011), NeuroImage 54:313, doi 10.1016/j.neuroimage.2010.07.033.
     """
+    sources = (Path(__file__), *_CODE, *(_path(name) for name in ("gm", "wm", "t1")))
+    maps, affine = kept("icbm-head-atlas", sources, _made)
+    return atlas.TissueAtlas(maps, affine, atlas.CLASSES, atlas.LABELS, len(TISSUES))
+
+
+def _made() -> tuple[np.ndarray, np.ndarray]:
     (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
     brain = (t1 > 0) | (grey > 127) | (white > 127)
     full = np.float32(1 / 255)
     with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
         solid = pool.submit(_closed, brain)
-        grey, white = by_anatomy(grey * full, white * full, affine)
-        return head_atlas(grey, white, solid.result(), affine)
+        grey, white = regions.by_anatomy(grey * full, white * full, affine)
+        head = atlas.head_atlas(grey, white, solid.result(), affine)
+    return head.maps, head.affine
 
 
 def _closed(brain: np.ndarray) -> np.ndarray:
     """A mask without holes and without gaps of less than 6 voxels."""
-    return filled(ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4])
+    closed = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
+    return foreground.filled(closed)
 
 
 @lru_cache(maxsize=1)
@@ -50,11 +63,14 @@ def region_maps() -> tuple[np.ndarray, np.ndarray]:
     """
     (grey, affine), (white, _) = (_load(name) for name in ("gm", "wm"))
     full = np.float32(1 / 255)
-    return template_regions(grey * full, white * full, affine), affine
+    return regions.template_regions(grey * full, white * full, affine), affine
 
 
 def _load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    resource = files("nilearn") / "datasets" / "data"
-    path = resource / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
-    image = nib.Nifti1Image.from_filename(str(path))
+    image = nib.Nifti1Image.from_filename(str(_path(name)))
     return np.asarray(image.dataobj), image.affine
+
+
+def _path(name: str) -> Path:
+    data = files("nilearn") / "datasets" / "data"
+    return Path(str(data / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"))

@@ -24,6 +24,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("gmmseg")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_folder(tmp_path_factory):
+    """Keep the atlas in a folder of the tests, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GMMSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def rng():
     """A generator that is the same in every run, whatever the order of the tests."""

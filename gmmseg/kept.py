@@ -1,0 +1,105 @@
+"""Arrays that take long to make and never change, kept in the user's cache folder between runs.
+
+Nothing depends on the folder: where it cannot be read or written, or a file in it is damaged, the
+arrays are made again, and they are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from isal import isal_zlib
+
+FOLDER = "GMMSEG_CACHE"
+"""Environment variable that names another folder; if it is empty, nothing is kept."""
+GENERATIONS = 3  # of one name, for environments that share the folder; older ones are removed
+
+
+def kept(
+    name: str, sources: Iterable[Path], make: Callable[[], tuple[np.ndarray, ...]]
+) -> tuple[np.ndarray, ...]:
+    """Arrays that ``make`` returns, from an earlier run where nothing they depend on has changed.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    sources : iterable of Path
+        Files whose content the arrays depend on: data, and the code that makes them. Versions of
+        NumPy and SciPy are taken into account besides.
+    make : callable
+        Makes the arrays.
+
+    Returns
+    -------
+    tuple of ndarray
+    """
+    folder = _folder()
+    try:
+        stamp = _stamp(sources)
+    except OSError:  # code without files, as in a zip archive
+        folder = None
+    if folder is None:
+        return make()
+    path = folder / f"{name}-{stamp}.z"
+    # A damaged file fails its check sum, a shortened one ends early.
+    try:
+        return _unpacked(path.read_bytes())
+    except (OSError, ValueError, EOFError, isal_zlib.error):  # type: ignore[misc]
+        arrays = make()
+    with suppress(OSError):
+        _store(path, arrays)
+        generations = sorted(folder.glob(f"{name}-*.z"), key=lambda p: -p.stat().st_mtime)
+        for old in generations[GENERATIONS:]:
+            old.unlink(missing_ok=True)
+    return arrays
+
+
+def _folder() -> Path | None:
+    chosen = os.environ.get(FOLDER)
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    from platformdirs import user_cache_path
+
+    return user_cache_path("gmmseg", appauthor=False)
+
+
+def _stamp(sources: Iterable[Path]) -> str:
+    import scipy
+
+    digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _store(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
+    """Write the arrays whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        temporary.write_bytes(_packed(arrays))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _packed(arrays: tuple[np.ndarray, ...]) -> bytes:
+    stream = io.BytesIO()
+    for array in arrays:
+        np.save(stream, array, allow_pickle=False)
+    return isal_zlib.compress(stream.getbuffer(), 2)
+
+
+def _unpacked(content: bytes) -> tuple[np.ndarray, ...]:
+    stream = io.BytesIO(isal_zlib.decompress(content))
+    arrays = []
+    while stream.tell() < stream.getbuffer().nbytes:
+        arrays.append(np.load(stream, allow_pickle=False))
+    return tuple(arrays)
