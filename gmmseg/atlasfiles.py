@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmmseg import imagefile, template
+from gmmseg import imagefile
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TISSUES, TissueAtlas
-from gmmseg.spatial.customatlas import maps_atlas
+from gmmseg.labels import TISSUES
+
+if TYPE_CHECKING:  # modules with compiled kernels are loaded while the scan is read
+    from gmmseg.spatial.atlas import TissueAtlas
 
 TEMPLATEFLOW = "templateflow:"
 ALIASES = {"SCGM": "SGM", "deep GM": "SGM", "deepGM": "SGM"}
@@ -120,7 +123,9 @@ def head_atlas(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> TissueAt
     if not atlas:
         if names:
             raise InputError("Names of atlas classes were given without an atlas; add --atlas.")
-        return template.icbm_head_atlas()
+        from gmmseg.template import icbm_head_atlas
+
+        return icbm_head_atlas()
     found = find_maps(atlas, names)
     stamps = tuple((m.path.stat().st_mtime_ns, m.path.stat().st_size) for m in found)
     return _head_atlas(found, stamps)
@@ -128,6 +133,8 @@ def head_atlas(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> TissueAt
 
 @lru_cache(maxsize=1)
 def _head_atlas(found: tuple[AtlasMap, ...], _stamps: object) -> TissueAtlas:
+    from gmmseg.spatial.customatlas import maps_atlas
+
     first: volumes.Volume | None = None
     maps = []
     for one in found:

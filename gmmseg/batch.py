@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gmmseg import atlasfiles, derivatives, labels, selfcheck, staging, volume
 from gmmseg.checks import InputError
@@ -118,22 +121,25 @@ def run_job(
     targets = outputs.all(names, regions=job.regions, pve=pve, extra=job.extra)
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
     staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
+    model = Thread(
+        target=_load_model, args=(job,)
+    )  # inflating the scan leaves the interpreter idle
+    model.start()
     scan = volume.read(job.scan, volume=job.volume)
     mask = None if job.mask is None else volume.read_mask(job.mask, scan)
     description = job.out / "dataset_description.json"
     if outputs.is_bids and not description.exists():
         targets = (*targets, description)
     with staging.staged(job.out, targets) as stage:
-        # Loading the compiled kernels takes a second: only once the input is known to be good.
         tell("importing", 0.0)
-        Thread(target=import_module, args=("matplotlib.figure",)).start()  # while kernels run
+        model.join()
         from gmmseg import provenance, regions, report
         from gmmseg.settings import BrainSettings
         from gmmseg.workflows.brain import segment_brain
 
         settings = BrainSettings(**job.settings)
         _use_threads(settings.threads)
-        result = segment_brain(scan, mask, settings, progress=tell)
+        result = segment_brain(scan, mask, settings, progress=_preparing(tell))
         checks = selfcheck.check(result)
         warnings = (
             *volume.remarks(scan),
@@ -179,6 +185,27 @@ def run_job(
 
 def _nobody(*_: object) -> None:
     """Where no one watches."""
+
+
+def _load_model(job: Job) -> None:
+    """Load the compiled kernels, run the first, which wakes the compiler, and fetch the atlas."""
+    import_module("gmmseg.workflows.brain")
+    from gmmseg.spatial.blur import blurred
+
+    blurred(np.ones((2, 2, 2, 1), np.float32), np.ones(3))
+    with suppress(InputError):  # told where the atlas is used
+        atlasfiles.head_atlas(job.atlas, job.settings.get("atlas_names", ()))
+
+
+def _preparing(tell: Callable[[str, float], None]) -> Callable[[str, float], None]:
+    """Load what draws the picture in the stage whose kernels leave the interpreter idle longest."""
+
+    def told(stage: str, fraction: float) -> None:
+        tell(stage, fraction)
+        if stage == "labelling":
+            Thread(target=import_module, args=("matplotlib.figure",)).start()
+
+    return told
 
 
 def _use_threads(threads: int | None) -> None:

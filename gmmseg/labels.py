@@ -8,6 +8,9 @@ import numpy as np
 
 from gmmseg.checks import InputError
 
+TISSUES = ("GM", "WM", "CSF")
+"""Classes of a brain, in the order of their labels, where no atlas says otherwise."""
+
 NAMES = {
     "GM": "Gray Matter", "WM": "White Matter", "CSF": "Cerebrospinal Fluid",
     "CGM": "Cortical Gray Matter", "SGM": "Subcortical Gray Matter",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as _field
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,6 +51,7 @@ class BrainSegmentation(Segmentation):
     contacts: np.ndarray | None = None  # (K + 1, K + 1) voxels, see spatial.ambiguity.contacts
     figures: Mapping[str, float] = _field(default_factory=dict)  # of the fit, for the self-check
     fractions: np.ndarray | None = None  # (X, Y, Z, K) float32, share of the voxel; if asked for
+    _volumes: list[TissueVolume] = _field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         Segmentation.__post_init__(self)  # `super()` does not work in a class with slots
@@ -79,17 +80,22 @@ class BrainSegmentation(Segmentation):
 
         Each with a 90 % interval; see :mod:`gmmseg.spatial.interval` for what it allows for.
         """
+        if not self._volumes:  # tables, picture and checks all want them
+            self._volumes.extend(self._measured())
+        return tuple(self._volumes)
+
+    def _measured(self) -> Iterator[TissueVolume]:
         voxel = self.volume.voxel_ml
         inside = self.labels[self.mask]
         counts = [np.count_nonzero(inside == k + 1) for k in range(len(self.names))]
         sums = self.posteriors[self.mask].sum(axis=0, dtype=np.float64)
         tissues, brain = self._deviations(inside)
-        rows = [
-            _tissue_volume(name, float(count) * voxel, float(total) * voxel, deviation * voxel)
-            for name, count, total, deviation in zip(self.names, counts, sums, tissues, strict=True)
-        ]
-        all_sums = sum(row.from_probabilities for row in rows)
-        return (*rows, _tissue_volume("brain", sum(counts) * voxel, all_sums, brain * voxel))
+        for name, count, total, deviation in zip(self.names, counts, sums, tissues, strict=True):
+            yield _tissue_volume(
+                name, float(count) * voxel, float(total) * voxel, deviation * voxel
+            )
+        all_sums = sum(float(total) * voxel for total in sums)
+        yield _tissue_volume("brain", sum(counts) * voxel, all_sums, brain * voxel)
 
     def _deviations(self, inside: np.ndarray) -> tuple[np.ndarray, float]:
         """Standard deviations of the volumes in voxels, of the tissues and of the brain."""

@@ -5,6 +5,8 @@ alignment is sought, so that what is maximised is the information that intensiti
 classes (cf. D'Agostino et al. 2006, doi 10.1016/j.media.2005.11.001).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,10 +47,23 @@ class AffineFit:
     histograms: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Blurred:
+    """An atlas as the coarse climbs see it, and the fine ones."""
+
+    coarse: TissueAtlas
+    fine: TissueAtlas
+
+    @classmethod
+    def of(cls, atlas: TissueAtlas) -> Blurred:
+        """Blur an atlas, with the head around the brain."""
+        return cls(atlas.smoothed(6.0), atlas.smoothed(1.5))
+
+
 def fit_affine(
     points: np.ndarray,
     bins: np.ndarray,
-    atlas: TissueAtlas,
+    atlas: Blurred,
     starts: Sequence[np.ndarray],
     *,
     n_bins: int = N_BINS,
@@ -60,7 +75,7 @@ def fit_affine(
     ----------
     points : (N, 3) float64 ndarray, world coordinates of the samples, mm (RAS+)
     bins : (N,) integer ndarray, intensity bin of each sample, in 0..n_bins-1
-    atlas : TissueAtlas
+    atlas : Blurred
     starts : sequence of (4, 4) ndarray, world mm to template mm
     n_bins : int
     n_keep : int
@@ -75,7 +90,7 @@ def fit_affine(
     D'Agostino et al. (2006), doi 10.1016/j.media.2005.11.001: class prior maps aligned by the
     information between classes and intensities.
     """
-    coarse, fine = atlas.smoothed(6.0), atlas.smoothed(1.5)
+    coarse, fine = atlas.coarse, atlas.fine
     thin = slice(None, None, 4)
     first = [
         _climb(points[thin], bins[thin], coarse, s, n_bins, n_iter=30, tol=1e-4) for s in starts
@@ -90,14 +105,14 @@ def fit_affine(
     return _climb(points, bins, fine, best.matrix, n_bins, n_iter=200, tol=1e-8)
 
 
-def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> AffineFit:
+def fit_head(values: np.ndarray, affine: np.ndarray, atlas: Blurred) -> AffineFit:
     """Align the atlas to a whole head.
 
     Parameters
     ----------
     values : (X, Y, Z) float ndarray, a coarse image (about 3 mm); NaN where missing
     affine : (4, 4) ndarray, its voxel index to world mm
-    atlas : TissueAtlas with the head around the brain
+    atlas : Blurred, of the atlas with the head around the brain
 
     Returns
     -------
@@ -121,7 +136,7 @@ def fit_head(values: np.ndarray, affine: np.ndarray, atlas: TissueAtlas) -> Affi
 
 
 def fit_masked(
-    values: np.ndarray, mask: np.ndarray, affine: np.ndarray, atlas: TissueAtlas
+    values: np.ndarray, mask: np.ndarray, affine: np.ndarray, atlas: Blurred
 ) -> AffineFit:
     """Align the atlas to a brain whose mask is known.
 
@@ -132,7 +147,7 @@ def fit_masked(
     values : (X, Y, Z) float ndarray, a coarse image (about 3 mm); NaN where missing
     mask : (X, Y, Z) bool ndarray, the brain
     affine : (4, 4) ndarray, voxel index to world mm
-    atlas : TissueAtlas with the head around the brain
+    atlas : Blurred, of the atlas with the head around the brain
 
     Returns
     -------

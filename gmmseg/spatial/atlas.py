@@ -9,9 +9,9 @@ from numba import njit, prange
 from scipy import ndimage
 from scipy.special import expit
 
+from gmmseg.labels import TISSUES
 from gmmseg.spatial.blur import blurred, thinned
 
-TISSUES = ("GM", "WM", "CSF")
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
 LABELS = (0, 1, 2, 0, 3, 3, 3)
 DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins

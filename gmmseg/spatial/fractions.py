@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TISSUES, TissueAtlas
+from gmmseg.labels import TISSUES
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.labelling import Box, class_log_joint
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.partial import PartialVolume, estimate_fractions

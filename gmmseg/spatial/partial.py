@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit, prange
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TISSUES
+from gmmseg.labels import TISSUES
 
 N_PARTS = 8  # a mixed class takes the fractions 1/8, 2/8 ... 7/8
 PURE = (0.22, 0.22, 0.22)

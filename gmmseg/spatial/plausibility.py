@@ -52,7 +52,7 @@ def measure(
             prior[brain][:, inside], density[brain][:, inside]
         ),
         "orientation lead nats": orientation_lead(
-            base[brain], atlas.maps[..., inside], density[brain][:, inside]
+            base[brain], atlas.maps, density[brain][:, inside]
         ),
     }
 
@@ -118,8 +118,8 @@ def orientation_lead(points: np.ndarray, maps: np.ndarray, density: np.ndarray) 
     Parameters
     ----------
     points : (N, 3) float64 ndarray, atlas voxel coordinates of samples of the brain
-    maps : (X, Y, Z, K) float32 ndarray, probability of the classes of the brain
-    density : (N, K) ndarray, density of each sample under each class
+    maps : (X, Y, Z, K) float32 ndarray, probability of the classes
+    density : (N, k) ndarray, density of each sample under those of the brain, which come first
 
     Returns
     -------
@@ -128,7 +128,6 @@ def orientation_lead(points: np.ndarray, maps: np.ndarray, density: np.ndarray) 
     if not len(points):
         return float("nan")
     middle = points.mean(axis=0)
-    maps = np.ascontiguousarray(maps)
 
     def information(*axes: int) -> float:
         turned = points.copy()
@@ -136,7 +135,8 @@ def orientation_lead(points: np.ndarray, maps: np.ndarray, density: np.ndarray) 
             turned[:, axis] = 2 * middle[axis] - turned[:, axis]
         prior = np.empty((len(points), maps.shape[-1]), np.float32)
         sample_prior(maps, turned, prior)
-        return place_information(prior.astype(np.float64) + 1e-3, density)
+        inside = prior[:, : density.shape[1]].astype(np.float64)
+        return place_information(inside + 1e-3, density)
 
     return information() - max(information(1), information(2), information(1, 2))
 

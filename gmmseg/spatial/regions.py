@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 REGIONS = ("SGM", "BS", "CBM")
 SOFT_MM = 1.0  # standard deviation of the blur of the borders
@@ -151,6 +150,8 @@ def coordinates(shape: Sequence[int], affine: np.ndarray) -> list[np.ndarray]:
 
 def hindbrain(tissue: np.ndarray, points: Sequence[np.ndarray], affine: np.ndarray) -> np.ndarray:
     """Brainstem and cerebellum, parted from the cerebrum along the tentorium's CSF; bool."""
+    from skimage.segmentation import watershed  # most runs have no need of it
+
     x, y, z = points
     size, full = np.abs(np.diag(affine)[:3]), tissue.shape
     top = int(np.searchsorted(z.ravel(), 14.0))  # all above is cerebrum

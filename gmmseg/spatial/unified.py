@@ -102,11 +102,11 @@ class _Joint:
         settings: UnifiedSettings,
     ) -> None:
         self.lattice, self.atlas, self.settings, self.model = lattice, atlas, settings, model
-        self.where = np.nonzero(lattice.used)
+        self.where = np.flatnonzero(lattice.used)
         self.base = lattice.points(atlas)
         self.to_voxel = np.linalg.inv(atlas.affine)[:3, :3]
-        self.raw = lattice.values[self.where]
-        self.outside = lattice.outside[self.where]
+        self.raw = self._samples(lattice.values)
+        self.outside = self._samples(lattice.outside)
         n, k = len(self.raw), len(atlas.names)
         self.n = n
         self.likelihood = np.empty((n, k))
@@ -159,15 +159,20 @@ class _Joint:
 
     def _labels(self) -> np.ndarray:
         labels = np.full(self.lattice.shape, -1, np.int8)
-        labels[self.where] = (self.class_prior * self.likelihood).argmax(1)
+        labels.ravel()[self.where] = (self.class_prior * self.likelihood).argmax(1)
         labels[self.lattice.outside] = -1
         return labels
 
     # -- state ---------------------------------------------------------------------------------
 
+    def _samples(self, field: np.ndarray) -> np.ndarray:
+        """Values of an array over the lattice at the points in use."""
+        inner = field.shape[3:]
+        return field.reshape(-1, *inner).take(self.where, axis=0)
+
     def _voxels(self, displacement: np.ndarray) -> np.ndarray:
         """Atlas voxel coordinates of the samples under a displacement."""
-        return self.base + displacement[self.where] @ self.to_voxel.T
+        return self.base + self._samples(displacement) @ self.to_voxel.T
 
     def _move_to(self, displacement: np.ndarray, energy: float) -> None:
         """Sample the prior under a displacement whose energy is known."""
@@ -198,13 +203,13 @@ class _Joint:
     def _bias_move(self, value: float) -> float:
         lattice_slope = np.zeros(self.lattice.values.shape)
         lattice_curvature = np.zeros_like(lattice_slope)
-        lattice_slope[self.where] = self.derivatives[0]
-        lattice_curvature[self.where] = self.derivatives[1]
+        lattice_slope.ravel()[self.where] = self.derivatives[0]
+        lattice_curvature.ravel()[self.where] = self.derivatives[1]
         step = bias.newton_step(self.basis, self.coefficients, lattice_slope, lattice_curvature)
         old, old_field = self.coefficients, self.log_field
         for scale in SCALES:
             self.coefficients = old + scale * step
-            self.log_field = self.basis.field(self.coefficients)[self.where]
+            self.log_field = self._samples(self.basis.field(self.coefficients))
             new = self._expect()
             if new >= value:
                 return new
@@ -216,7 +221,7 @@ class _Joint:
         points = self._voxels(self.displacement)
         score_at(self.atlas.maps, points, self.likelihood, evidence, score)
         lattice_score = np.zeros((*self.lattice.values.shape, 3), np.float32)
-        lattice_score[self.where] = score @ self.to_voxel
+        lattice_score.reshape(-1, 3)[self.where] = score @ self.to_voxel
         step = self.elastic.step(self.displacement, lattice_score)
         old, old_energy = self.displacement, self.energy
         for scale in SCALES:

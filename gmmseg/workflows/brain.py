@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
+from gmmseg.layout import laid_out
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import labelling, plausibility, trend, unified
-from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
+from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
@@ -87,19 +89,24 @@ def segment_brain(
     settings = settings or BrainSettings()
     stages = _Stages(progress)
     stages.enter("reading")
-    scan = volumes.read(image, volume=volume_index)
-    given = None if mask is None else volumes.read_mask(mask, scan)
-    head = _Head.of(scan, given, settings)
+    with ThreadPoolExecutor(1) as pool:  # most of both is done without the interpreter lock
+        maps = pool.submit(atlasfiles.head_atlas, settings.atlas, settings.atlas_names)
+        scan = volumes.read(image, volume=volume_index)
+        given = None if mask is None else volumes.read_mask(mask, scan)
+        head = _Head.of(scan, given, settings)
+        atlas = maps.result()
 
     stages.enter("aligning the atlas")
-    atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
     if settings.pve:
         check_tissues(atlas)
-    lattice, affine = _aligned(head, atlas)
+    blurred = Blurred.of(atlas)
+    lattice, affine = _aligned(head, atlas, blurred)
     shape, off = head.data.shape, settings.bias == "off"
     shading = None if off else trend.strong_shading(lattice, atlas, shape)
     if shading is not None:  # it may have led the alignment astray
-        lattice, affine = _aligned(replace(head, data=head.data * np.exp(-shading)), atlas)
+        evened = replace(head, data=head.data * np.exp(-shading))
+        lattice, affine = _aligned(evened, atlas, blurred)
+    del blurred
     if head.mask is not None:
         atlas = atlas.without_head()
 
@@ -203,7 +210,7 @@ class _Head:
         canonical = volumes.to_canonical(scan)
         data, stripped = canonical.data, bool(settings.stripped)
         if mask is not None:
-            mask = np.ascontiguousarray(volumes.turn(mask, scan))
+            mask = laid_out(volumes.turn(mask, scan), "C")
         elif settings.stripped is not False:
             mask = stripped_brain(data, scan.voxel_ml, force=stripped)
             if stripped and mask is None:
@@ -229,16 +236,16 @@ class _Head:
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
 
 
-def _aligned(head: _Head, atlas: TissueAtlas) -> tuple[Lattice, AffineFit]:
+def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice, AffineFit]:
     """Affine alignment, and the samples for everything after it."""
     step = np.maximum(1, np.rint(LATTICE_MM / head.spacing)).astype(int)
     thin = (slice(None, None, step[0]), slice(None, None, step[1]), slice(None, None, step[2]))
     coarse, to_world = head.data[thin], head.affine @ np.diag([*step, 1.0])
     mask = None if head.mask is None else head.mask[thin]
     if mask is None:
-        affine = fit_head(coarse, to_world, atlas)
+        affine = fit_head(coarse, to_world, blurred)
     else:
-        affine = fit_masked(coarse, mask, to_world, atlas)
+        affine = fit_masked(coarse, mask, to_world, blurred)
     to_template, spacing = affine.matrix @ to_world, head.spacing * step
     return sample_lattice(coarse, mask, spacing, to_template, atlas, step), affine
 

@@ -29,7 +29,7 @@ def head(sample_t1, sample_truth):
 @pytest.fixture(scope="module")
 def plain(head):
     """The fit to the head as it lies."""
-    return align.fit_head(head[0], head[1], icbm_head_atlas())
+    return align.fit_head(head[0], head[1], align.Blurred.of(icbm_head_atlas()))
 
 
 def perturbed(shift=(0, 0, 0), pitch=0.0, roll=0.0, yaw=0.0, scale=(1, 1, 1), shear=(0, 0, 0)):
@@ -71,7 +71,7 @@ def test_a_known_perturbation_is_recovered_to_2_mm_at_the_corners_of_the_brain(h
     """
     values, affine, _, corners = head
     moved = perturbed(**how)
-    fit = align.fit_head(values, moved @ affine, icbm_head_atlas())
+    fit = align.fit_head(values, moved @ affine, align.Blurred.of(icbm_head_atlas()))
     back = np.linalg.inv(plain.matrix) @ fit.matrix @ moved
     distance = np.linalg.norm((corners @ back.T - corners)[:, :3], axis=1)
     assert distance.max() < 2.0, distance.round(2)
@@ -109,7 +109,7 @@ def test_the_aligned_atlas_covers_the_true_brain(head, plain):
 
 def test_a_given_brain_mask_aligns_the_atlas_too(head):
     values, affine, brain, _ = head
-    fit = align.fit_masked(values, brain, affine, icbm_head_atlas())
+    fit = align.fit_masked(values, brain, affine, align.Blurred.of(icbm_head_atlas()))
     assert overlap(fit.matrix, affine, brain) > 0.94
     assert np.diff(fit.objective).min() >= -1e-9
 
@@ -118,7 +118,7 @@ def test_missing_voxels_do_not_upset_the_alignment(head, plain):
     values, affine, _, corners = head
     holes = values.copy()
     holes[np.random.default_rng(0).random(values.shape) < 0.02] = np.nan
-    fit = align.fit_head(holes, affine, icbm_head_atlas())
+    fit = align.fit_head(holes, affine, align.Blurred.of(icbm_head_atlas()))
     moved = corners @ (np.linalg.inv(plain.matrix) @ fit.matrix).T - corners
     assert np.linalg.norm(moved[:, :3], axis=1).max() < 2.0
 
@@ -184,11 +184,15 @@ def test_the_strain_of_a_turn_costs_nothing_and_its_gradient_is_right(rng):
 
 def test_an_image_with_nothing_in_it_is_refused():
     with pytest.raises(InputError, match="No head stands out"):
-        align.fit_head(np.zeros((30, 30, 30)), np.diag([4.0, 4, 4, 1]), icbm_head_atlas())
+        align.fit_head(
+            np.zeros((30, 30, 30)), np.diag([4.0, 4, 4, 1]), align.Blurred.of(icbm_head_atlas())
+        )
 
 
 def test_a_mask_of_a_few_voxels_is_refused():
     mask = np.zeros((30, 30, 30), bool)
     mask[10:13, 10:13, 10:13] = True
     with pytest.raises(InputError, match="too small"):
-        align.fit_masked(np.ones(mask.shape), mask, np.diag([4.0, 4, 4, 1]), icbm_head_atlas())
+        align.fit_masked(
+            np.ones(mask.shape), mask, np.diag([4.0, 4, 4, 1]), align.Blurred.of(icbm_head_atlas())
+        )
