@@ -14,7 +14,6 @@ from gmmseg.spatial.labelling import Box
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.unified import UnifiedFit
 
-NEVER = 50.0  # nats
 MIN_VOXELS = 3000  # of brain, to tell tissues apart
 
 
@@ -83,10 +82,8 @@ def label_brain(
         active = np.ones(log_joint.shape[:3], bool)
     else:
         box = labelling.mask_box(mask)
-        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
         active = mask[box]
-        log_joint[..., -1] = np.where(active, -NEVER, 0.0)
-        log_joint[~active, :-1] = -NEVER
+        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas, active)
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
     noise = coupling.middle_noise(corrected[box], log_joint, solid, spacing)
     owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]

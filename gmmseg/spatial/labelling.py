@@ -14,6 +14,7 @@ from gmmseg.spatial.foreground import ellipsoid, filled, largest_component
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.unified import UnifiedFit
 
+NEVER = 50.0  # nats
 MIN_PRIOR = 0.01  # of all tissues together, for a voxel to be looked at
 THREAD_MM = 1.5  # what hangs on by less than twice this is cut off the brain
 PRIOR_POWER = 0.5
@@ -91,6 +92,8 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
 @njit(cache=True, parallel=True, nogil=True)
 def _log_joint(
     values: np.ndarray,
+    brain: np.ndarray,
+    given: bool,
     first: np.ndarray,
     to_atlas: np.ndarray,
     displacement: np.ndarray,
@@ -109,6 +112,10 @@ def _log_joint(
         prior = np.empty(n_classes)
         for j in range(ny):
             for k in range(nz):
+                if not brain[i, j, k]:
+                    for m in range(n_labels):
+                        out[i, j, k, m] = -NEVER if m < n_labels - 1 else 0.0
+                    continue
                 x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
                 a, fa = corner(x, ux)
                 b, fb = corner(y, uy)
@@ -159,10 +166,17 @@ def _log_joint(
                     out[i, j, k, labels[m]] += p
                 for m in range(n_labels):
                     out[i, j, k, m] = np.log(out[i, j, k, m])
+                if given:
+                    out[i, j, k, n_labels - 1] = -NEVER
 
 
 def class_log_joint(
-    values: np.ndarray, box: Box, lattice: Lattice, fit: UnifiedFit, atlas: TissueAtlas
+    values: np.ndarray,
+    box: Box,
+    lattice: Lattice,
+    fit: UnifiedFit,
+    atlas: TissueAtlas,
+    brain: np.ndarray | None = None,
 ) -> np.ndarray:
     """Log of prior times likelihood of each tissue, and of everything else, at every voxel.
 
@@ -175,6 +189,8 @@ def class_log_joint(
         Bias-corrected intensities of the voxels in ``box``; NaN where missing.
     box : three slices of the image
     lattice, fit, atlas : Lattice, UnifiedFit and TissueAtlas of the joint fit
+    brain : (X, Y, Z) bool ndarray, optional
+        The brain in ``box``, where it is known: no other voxel is, and all of it is.
 
     Returns
     -------
@@ -184,10 +200,12 @@ def class_log_joint(
     displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
     start = np.array([side.start for side in box]) / lattice.step - lattice.first
     out = np.empty((*values.shape, atlas.n_tissues + 1), np.float32)
+    looked_at = np.ones(values.shape, bool) if brain is None else np.ascontiguousarray(brain)
     _log_joint(
-        values, np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template,
-        displacement, atlas.maps, fit.table.low, fit.table.width,
-        fit.table.density, np.array(atlas.labels), atlas.n_inside, out,
+        values, looked_at, brain is not None,
+        np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template,
+        displacement, atlas.maps, fit.table.low, fit.table.width, fit.table.density,
+        np.array(atlas.labels), atlas.n_inside, out,
     )  # fmt: skip
     return out
 

@@ -130,6 +130,18 @@ def test_tissues_share_the_brain_by_the_root_of_the_prior_and_the_head_keeps_its
     np.testing.assert_allclose(found[:3] / found[0], np.sqrt(np.divide(share[:3], 0.5)), rtol=1e-3)
 
 
+def test_of_a_known_brain_all_voxels_are_tissue_and_no_others(fitted, rng):
+    fit, lattice, atlas = fitted
+    box = (slice(20, 26),) * 3
+    values = rng.uniform(20, 150, (6, 6, 6)).astype(np.float32)
+    brain = rng.random((6, 6, 6)) < 0.5
+    free = labelling.class_log_joint(values, box, lattice, fit, atlas)
+    found = labelling.class_log_joint(values, box, lattice, fit, atlas, brain)
+    np.testing.assert_array_equal(found[brain][:, :-1], free[brain][:, :-1])
+    assert (found[brain][:, -1] == -labelling.NEVER).all()
+    assert (found[~brain] == [*[-labelling.NEVER] * 3, 0]).all()
+
+
 def test_the_correction_at_the_points_of_the_lattice_is_the_fitted_field(fitted):
     fit, lattice, _ = fitted
     shape = tuple(2 * (n + f) for n, f in zip(SHAPE, lattice.first, strict=True))
