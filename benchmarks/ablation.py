@@ -26,7 +26,7 @@ VARIANTS = {
     "as it is": {},
     "bias field always": {"bias": "on"},
     "bias field never": {"bias": "off"},
-    "no deformation": {"deformation": False},
+    "no deformation": {"deformation": "off"},
     "no Potts field": {"mrf": 0.0},
 }
 

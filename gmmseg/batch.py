@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from gmmseg.stopwatch import Stopwatch
     from gmmseg.tissues import BrainSegmentation
 
-SWITCHES = {
-    "stripped": ("--stripped", "--whole-head"),
-    "deformation": ("--deformation", "--no-deformation"),
-}
+SWITCHES = {"stripped": ("--stripped", "--whole-head")}
 """Settings that are options without a value."""
 
 
@@ -225,6 +222,9 @@ def _option(name: str, value: Any) -> list[str]:
         return [] if value is None else [on if value else off]
     if name == "atlas":
         return [word for one in value for word in ("--atlas", one)]
+    if name == "gaussians":
+        pairs = (f"{one.replace(' ', '')}={number}" for one, number in value.items())
+        return [word for pair in pairs for word in ("--gaussians", pair)]
     if name == "atlas_names":
         return ["--atlas-names", ",".join(value)] if value else []
     return [] if value is None else ["--" + name.replace("_", "-"), str(value)]

@@ -36,6 +36,19 @@ class InputFailure(click.ClickException):
     exit_code = 2
 
 
+class ClassNumber(click.ParamType):
+    """A class and a whole number, ``NAME=N``."""
+
+    name = "class=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Name and number."""
+        word, _, number = value.partition("=")
+        if not (word and number.isdecimal()):
+            self.fail(f"{value!r} is not a class and a number, as in soft=2.", param, ctx)
+        return word, int(number)
+
+
 class Strength(click.FloatRange):
     """A number, or the word auto."""
 
@@ -118,9 +131,21 @@ def main(ctx: click.Context) -> None:
 )
 @click.option("--no-bias", "bias", flag_value="off", help="The same as --bias off.")
 @click.option(
-    "--deformation/--no-deformation",
-    default=None,
-    help="Let the atlas deform to the scan, or only shift, turn and stretch.  [default: deform]",
+    "--deformation",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Let the atlas deform to the scan, or only shift, turn and stretch; auto, if not given, "
+    "goes by the evidence for it.",
+)
+@click.option(
+    "--no-deformation", "deformation", flag_value="off", help="The same as --deformation off."
+)
+@click.option(
+    "--gaussians",
+    type=ClassNumber(),
+    multiple=True,
+    metavar="CLASS=N",
+    help="How many Gaussians a class has, 1 to 6; once for each class (GM, WM, CSF, deepGM, bone, "
+    "soft, air). If not given, one, and up to three for soft tissue, as the scan asks.",
 )
 @click.option(
     "--atlas",
@@ -212,6 +237,7 @@ def brain(
         names = settings["atlas_names"].split(",")
         settings["atlas_names"] = tuple(name.strip() for name in names)
     settings["atlas"] = settings["atlas"] or None
+    settings["gaussians"] = dict(settings["gaussians"]) or None
     given = {name: value for name, value in settings.items() if value is not None}
     try:
         from gmmseg.stopwatch import Stopwatch, table

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gmmseg import contrast
 from gmmseg.checks import InputError
@@ -25,8 +25,11 @@ class BrainSettings:
         Shortest wavelength of the bias field, mm.
     bias : {"auto", "on", "off"}
         Estimate a bias field; ``auto`` keeps it where grey and white matter share the shading.
-    deformation : bool
-        Let the atlas deform.
+    deformation : {"auto", "on", "off"}
+        Let the atlas deform; ``auto`` keeps that where the evidence is larger with it.
+    gaussians : mapping of str to int
+        How many Gaussians a class has, 1 to 6; those not named have one, and soft tissue (of a
+        whole head) up to three, as the objective says.
     contrast : str
         "t1", "t2", "pd", or "auto" to tell by the class means; only doubts depend on it.
     stripped : bool, optional
@@ -43,7 +46,8 @@ class BrainSettings:
     mrf: float | str = "auto"
     bias_fwhm: float = 60.0
     bias: str = "auto"
-    deformation: bool = True
+    deformation: str = "auto"
+    gaussians: Mapping[str, int] = field(default_factory=dict)
     contrast: str = "t1"
     stripped: bool | None = None
     pve: bool = False
@@ -55,8 +59,12 @@ class BrainSettings:
         contrast.check(self.contrast)
         if self.mrf != "auto" and not (isinstance(self.mrf, int | float) and 0 <= self.mrf <= 10):
             raise InputError(f"mrf must be auto or lie between 0 and 10; got {self.mrf!r}.")
-        if self.bias not in ("auto", "on", "off"):
-            raise InputError(f"bias must be auto, on or off; got {self.bias!r}.")
+        for name, value in (("bias", self.bias), ("deformation", self.deformation)):
+            if value not in ("auto", "on", "off"):
+                raise InputError(f"{name} must be auto, on or off; got {value!r}.")
+        for name, number in self.gaussians.items():
+            if not (isinstance(number, int) and 1 <= number <= 6):
+                raise InputError(f"gaussians must be 1 to 6 for each class; got {name}={number!r}.")
         if not 20 <= self.bias_fwhm <= 1000:
             raise InputError(f"bias_fwhm must lie between 20 and 1000 mm; got {self.bias_fwhm:g}.")
 

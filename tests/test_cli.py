@@ -216,7 +216,9 @@ def calls(monkeypatch):
         (["--bias-fwhm", "42.5"], {"bias_fwhm": 42.5}),
         (["--no-bias"], {"bias": "off"}),
         (["--bias", "on"], {"bias": "on"}),
-        (["--no-deformation"], {"deformation": False}),
+        (["--no-deformation"], {"deformation": "off"}),
+        (["--deformation", "on"], {"deformation": "on"}),
+        (["--gaussians", "GM=2", "--gaussians", "deepGM=1"], {"gaussians": {"GM": 2, "deepGM": 1}}),
         (["--threads", "1"], {"threads": 1}),
     ],
 )

@@ -74,6 +74,28 @@ class Elasticity:
             rz = new
         return out
 
+    def cost_of_freedom(self, score: np.ndarray) -> float:
+        """What a displacement that could have been any other costs the evidence, nats.
+
+        Laplace's approximation, half the log determinant of 1 + data Hessian / energy, with the
+        mean of the Hessian in place of the Hessian: no less than that (Hadamard's inequality in
+        the cosine transform). Directions that the data say nothing about cost nothing.
+
+        Parameters
+        ----------
+        score : (n_0, n_1, n_2, 3) float32 ndarray, nats per mm, as :meth:`step` takes it
+
+        Returns
+        -------
+        float, not negative
+
+        References
+        ----------
+        MacKay (1992), doi 10.1162/neco.1992.4.3.415, section 2: the Occam factor.
+        """
+        stiffness = (score**2).mean(axis=(0, 1, 2), dtype=np.float64)
+        return 0.5 * float(np.log1p(stiffness / self.eigenvalues).sum())
+
 
 @njit(cache=True, parallel=True, nogil=True)
 def _outer(score: np.ndarray, field: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from gmmseg.spatial.lattice import Lattice
 
 # Density of values that no Gaussian explains, per unit of the brightest tissue's intensity.
 TISSUE_FLOOR, OUTSIDE_FLOOR = 1e-5, 1e-3
+WARM_UP = 2  # rounds before the atlas may move
 SCALES = (1.0, 0.5, 0.25, 0.1)  # of a step, tried until the objective does not fall
 
 
@@ -42,22 +43,32 @@ class UnifiedFit:
     ----------
     model : IntensityModel
     table : IntensityTable of the model, on the grid that the fit used
-    component_counts : (M,) float64 ndarray, samples that each component accounts for
+    class_counts : (K, B) float64 ndarray
+        Samples that each class accounts for, by corrected intensity, on the grid of the table.
     basis, coefficients : CosineBasis and its coefficients; the corrected value is y exp(field)
     displacement : (n_0, n_1, n_2, 3) float32 ndarray, added in template mm
     labels : (n_0, n_1, n_2) int8 ndarray
         Most probable class of each lattice point in use; -1 elsewhere and outside a known mask.
     objective : (T,) float64 ndarray, penalised log-likelihood, nats per sample
+    freedom : float
+        What the freedom of the displacement costs, nats per sample: the last objective less this
+        is the evidence to hold against a fit without one. 0 without one.
     """
 
     model: intensity.IntensityModel
     table: intensity.IntensityTable
-    component_counts: np.ndarray
+    class_counts: np.ndarray
     basis: bias.CosineBasis
     coefficients: np.ndarray
     displacement: np.ndarray
     labels: np.ndarray
     objective: np.ndarray
+    freedom: float
+
+    @property
+    def component_counts(self) -> np.ndarray:
+        """(M,) samples that each component accounts for."""
+        return intensity.component_sums(self.model, self.table, self.class_counts)[:, 0]
 
 
 def fit_unified(
@@ -66,7 +77,7 @@ def fit_unified(
     model: intensity.IntensityModel,
     prior: intensity.IntensityPrior,
     settings: UnifiedSettings,
-    displacement: np.ndarray | None = None,
+    before: UnifiedFit | None = None,
 ) -> UnifiedFit:
     """Fit everything together.
 
@@ -77,17 +88,18 @@ def fit_unified(
     model : IntensityModel, where the mixture starts
     prior : IntensityPrior, what holds its means and variances
     settings : UnifiedSettings
-    displacement : (n_0, n_1, n_2, 3) float32 ndarray, optional
-        Where the displacement starts, template mm; at none if not given.
+    before : UnifiedFit, optional
+        An earlier fit on the same lattice, whose displacement and bias field are taken up, as far
+        as they are to be fitted.
 
     Returns
     -------
     UnifiedFit
     """
     joint = _Joint(lattice, atlas, model, prior, settings)
-    if displacement is not None:
-        joint.start_at(displacement)
-    return joint.run()
+    if before is not None:
+        joint.take_up(before)
+    return joint.run(WARM_UP if before is None else 0)
 
 
 class _Joint:
@@ -128,12 +140,19 @@ class _Joint:
         self.prior = prior
         self._move_to(np.zeros((*shape, 3), np.float32), 0.0)
 
-    def start_at(self, displacement: np.ndarray) -> None:
-        """Take up the displacement of an earlier fit."""
-        self._move_to(displacement, self.elastic.penalty(displacement))
+    def take_up(self, before: UnifiedFit) -> None:
+        """Start from the displacement and the bias field of an earlier fit."""
+        if self.settings.fit_displacement:
+            self._move_to(before.displacement, self.elastic.penalty(before.displacement))
+        if self.settings.fit_bias:
+            self.coefficients = before.coefficients
+            self.log_field = self._samples(self.basis.field(self.coefficients))
 
-    def run(self) -> UnifiedFit:
-        """Make the moves in turn until the objective stops rising."""
+    def run(self, warm_up: int = WARM_UP) -> UnifiedFit:
+        """Make the moves in turn until the objective stops rising.
+
+        The first rounds, ``warm_up`` of them, are for the mixture alone, then with the bias field.
+        """
         settings = self.settings
         trace: list[float] = []
         value = self._expect()
@@ -143,18 +162,17 @@ class _Joint:
             for _ in range(3):
                 value = self._mixture_move()
                 trace.append(value)
-            if settings.fit_bias and round_ >= 1:
+            if settings.fit_bias and round_ >= min(warm_up, 1):
                 value = self._bias_move(value)
                 trace.append(value)
-            if settings.fit_displacement and round_ >= 2:
+            if settings.fit_displacement and round_ >= warm_up:
                 value = self._displacement_move(value)
                 trace.append(value)
-            if round_ > 3 and value - before < settings.tol:
+            if round_ > warm_up + 1 and value - before < settings.tol:
                 break
-        sums = intensity.component_sums(self.model, self.table, self.counts)
         return UnifiedFit(
-            self.model, self.table, sums[:, 0], self.basis, self.coefficients,
-            self.displacement, self._labels(), np.array(trace),
+            self.model, self.table, self.counts, self.basis, self.coefficients,
+            self.displacement, self._labels(), np.array(trace), self._freedom(),
         )  # fmt: skip
 
     def _labels(self) -> np.ndarray:
@@ -216,13 +234,22 @@ class _Joint:
         self.coefficients, self.log_field = old, old_field
         return self._expect()
 
-    def _displacement_move(self, value: float) -> float:
+    def _score(self) -> np.ndarray:
+        """Gradient of the log-likelihood by the displacement at each lattice point, nats per mm."""
         score, evidence = np.empty((self.n, 3)), np.empty(self.n)
         points = self._voxels(self.displacement)
         score_at(self.atlas.maps, points, self.likelihood, evidence, score)
         lattice_score = np.zeros((*self.lattice.values.shape, 3), np.float32)
         lattice_score.reshape(-1, 3)[self.where] = score @ self.to_voxel
-        step = self.elastic.step(self.displacement, lattice_score)
+        return lattice_score
+
+    def _freedom(self) -> float:
+        if not self.settings.fit_displacement:
+            return 0.0
+        return self.elastic.cost_of_freedom(self._score()) / self.n
+
+    def _displacement_move(self, value: float) -> float:
+        step = self.elastic.step(self.displacement, self._score())
         old, old_energy = self.displacement, self.energy
         for scale in SCALES:
             trial = old + np.float32(scale) * step

@@ -21,29 +21,13 @@ from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
-from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
-from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
-from gmmseg.spatial.lattice import Lattice, prior_at, sample_lattice
-from gmmseg.spatial.shading import Shading, shading
+from gmmseg.spatial.jointfit import decided_fit
+from gmmseg.spatial.lattice import Lattice, sample_lattice
 from gmmseg.tissues import BrainSegmentation
 
 LATTICE_MM = 3.0
-QUANTILES: dict[str, tuple[float, ...]] = {
-    "GM": (0.5,), "WM": (0.5,), "CSF": (0.5,), "deep GM": (0.5,),
-    "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "air": (0.5,), "outside": (),
-}  # fmt: skip
-"""Gaussians of each class, and at which quantile of its voxels each starts."""
-VARIANCE_SAMPLES = 20.0
-BONE_SHARE, TIE_SHARE = 0.3, 0.15
-"""What the priors on bone's mean and on the variances of tissues are worth, as shares of the
-brain's lattice points."""
-STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
-"""Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
-loose atlas finds different optima from nearly equal starts."""
-SHADING_RATIO = 0.7
-"""Variance that GM and WM share over that they do not, from which a bias field is kept."""
 STAGES = (
     *("reading", "aligning the atlas", "fitting the model", "labelling"),
     *("mixed voxels", "collecting"),
@@ -111,21 +95,8 @@ def segment_brain(
         atlas = atlas.without_head()
 
     stages.enter("fitting the model")
-    model, prior = _start(lattice, atlas)
-    membrane, bending = STIFFNESS_HEAD if head.mask is None else STIFFNESS_BRAIN
-    options = unified.UnifiedSettings(
-        bias_cutoff_mm=settings.bias_fwhm,
-        fit_bias=settings.bias != "off",
-        fit_displacement=settings.deformation,
-        membrane=membrane,
-        bending=bending,
-    )
-    fit = unified.fit_unified(lattice, atlas, model, prior, options)
-    shade = _shading(lattice, fit, atlas)
-    bias_kept = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= SHADING_RATIO)
-    if settings.bias == "auto" and not bias_kept:
-        options = replace(options, fit_bias=False)
-        fit = unified.fit_unified(lattice, atlas, fit.model, prior, options, fit.displacement)
+    decided = decided_fit(lattice, atlas, settings)
+    fit, shade = decided.fit, decided.shading
 
     stages.enter("labelling")
     correction = labelling.log_correction(fit, lattice, shape)
@@ -172,10 +143,13 @@ def segment_brain(
         decisions={
             "stripped": head.stripped,
             "mask given": given is not None,
-            "bias field": bias_kept,
+            "bias field": decided.bias,
             "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
             "variation not shared": round(float(np.sqrt(shade.apart)), 4),
-            "deformation": settings.deformation,
+            "deformation": decided.deformation,
+            "deformation gains nats": round(decided.gain, 4) if np.isfinite(decided.gain) else None,
+            "deformation costs nats": round(decided.freedom, 4),
+            "Gaussians": {name: n for name, n in decided.gaussians.items() if n},
             "coupling nats": round(found.strength, 3),
             "white noise": float(f"{gain * found.noise:.4g}"),
             "atlas": list(settings.atlas) or "packaged",
@@ -248,48 +222,6 @@ def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice
         affine = fit_masked(coarse, mask, to_world, blurred)
     to_template, spacing = affine.matrix @ to_world, head.spacing * step
     return sample_lattice(coarse, mask, spacing, to_template, atlas, step), affine
-
-
-def _start(lattice: Lattice, atlas: TissueAtlas) -> tuple[IntensityModel, IntensityPrior]:
-    """Where the mixture starts, and what holds its parameters.
-
-    Bone is darker than any tissue in any contrast; without that it may turn into scalp and leave
-    its place to CSF. Tissues share much of their variance: see :mod:`gmmseg.spatial.intensity`.
-    """
-    prior = prior_at(lattice, atlas)
-    values, outside = lattice.values[lattice.used], lattice.outside[lattice.used]
-    levels = [QUANTILES.get(name, (0.5,)) for name in atlas.names]
-    model = starting_model(values, prior, outside, levels, atlas.n_inside)
-    n_brain = float(prior[~outside, : atlas.n_inside].sum(dtype=np.float64))
-    means, samples = model.means.copy(), np.zeros(len(model.means))
-    inside = model.owner < atlas.n_inside
-    if "bone" in atlas.names:
-        bone = model.owner == atlas.names.index("bone")
-        air = means[model.owner == atlas.names.index("air")].min()
-        tissue = inside | np.isin(model.owner, [k for k, n in enumerate(atlas.names) if n == FLUID])
-        # What lies where air may be is mostly scalp: no reason to lift bone above its own start.
-        means[bone] = np.minimum(means[bone], 0.5 * (air + means[tissue].min()))
-        samples[bone] = BONE_SHARE * n_brain
-    return model, IntensityPrior(
-        means=means,
-        mean_samples=samples,
-        variances=model.group_variances,
-        variance_samples=VARIANCE_SAMPLES,
-        n_tied=int(np.count_nonzero(inside)),
-        tie_samples=TIE_SHARE * n_brain,
-    )
-
-
-def _shading(lattice: Lattice, fit: unified.UnifiedFit, atlas: TissueAtlas) -> Shading:
-    """What cortical grey and white matter tell about shading, on the lattice.
-
-    An atlas without these two cannot tell; all that there is then counts as shading.
-    """
-    cortex = "CGM" if "CGM" in atlas.names else "GM"
-    if cortex not in atlas.names or "WM" not in atlas.names:
-        return Shading(np.inf, 1.0)
-    grey, white = (fit.labels == atlas.names.index(name) for name in (cortex, "WM"))
-    return shading(lattice.values, grey, white, lattice.spacing)
 
 
 def _mixture(fit: unified.UnifiedFit, gain: float, offset: float) -> Mixture:

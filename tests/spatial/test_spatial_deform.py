@@ -73,6 +73,25 @@ def test_without_a_pull_nothing_moves(elastic):
     np.testing.assert_array_equal(elastic.step(nothing, nothing), 0)
 
 
+def test_freedom_costs_half_the_log_determinant_where_the_data_pull_alike_everywhere(elastic):
+    """One direction, one strength: then the mean of the data Hessian is the Hessian."""
+    score = np.zeros((*TINY, 3))
+    score[..., 1] = 0.7
+    ratio = np.eye(60) + 0.49 * np.linalg.inv(dense_energy())
+    expected = 0.5 * np.linalg.slogdet(ratio)[1]
+    assert elastic.cost_of_freedom(score) == pytest.approx(expected, rel=1e-4)
+    assert elastic.cost_of_freedom(0 * score) == 0
+
+
+def test_freedom_costs_no_less_than_the_log_determinant_of_any_data(elastic, rng):
+    for _ in range(5):
+        score = rng.standard_normal((*TINY, 3)) * rng.random((*TINY, 1)) ** 4
+        matrix, _ = normal_equations(np.zeros((*TINY, 3)), score)
+        energy = np.kron(dense_energy(), np.eye(3))
+        exact = 0.5 * (np.linalg.slogdet(matrix)[1] - np.linalg.slogdet(energy)[1])
+        assert exact <= elastic.cost_of_freedom(score) < 3 * exact
+
+
 def fitted(rng, amplitude):
     """Fit to tissue whose atlas was bent by ``amplitude`` mm (root mean square, each axis)."""
     atlas = small_atlas(rng)

@@ -53,7 +53,7 @@ def test_the_slope_of_the_objective_along_the_field_is_the_one_that_steps_are_ma
     def objective(coefficient):
         joint.coefficients = np.zeros_like(joint.coefficients)
         joint.coefficients[1, 0, 0] = coefficient  # the prior cancels in the difference
-        joint.log_field = joint.basis.field(joint.coefficients)[joint.where]
+        joint.log_field = joint._samples(joint.basis.field(joint.coefficients))
         return joint._expect() * joint.n
 
     numeric = (objective(0.002) - objective(-0.002)) / 0.004

@@ -1,0 +1,121 @@
+"""Freedoms are given to the joint fit where the scan shows that it needs them."""
+
+import numpy as np
+import pytest
+from simulated import SHAPE, blurred, small_atlas, small_lattice
+
+from gmmseg.checks import InputError
+from gmmseg.settings import BrainSettings
+from gmmseg.spatial import gaussians, intensity
+from gmmseg.spatial.jointfit import decided_fit
+from gmmseg.spatial.unified import UnifiedFit
+
+
+def scan(amplitude):
+    """Lattice over an atlas that was bent by ``amplitude`` mm, and the atlas; no shading."""
+    rng = np.random.default_rng(4)
+    atlas = small_atlas(rng)
+    true = amplitude * np.stack([blurred(rng, SHAPE, 6.0) for _ in range(3)], axis=-1)
+    return small_lattice(rng, atlas, displacement=true), atlas
+
+
+@pytest.fixture(scope="module")
+def bent():
+    return scan(4.0)
+
+
+@pytest.fixture(scope="module")
+def in_place():
+    return scan(0.0)
+
+
+def test_a_bent_atlas_is_deformed(bent):
+    found = decided_fit(*bent, BrainSettings())
+    assert found.deformation
+    assert found.gain > found.freedom > 0
+    assert found.fit.displacement.any()
+
+
+def test_an_atlas_in_its_place_is_left_there(in_place):
+    """Negative control: chance gains .8 of what the freedom costs; 1 mm would gain more than it."""
+    found = decided_fit(*in_place, BrainSettings())
+    assert not found.deformation
+    assert 0 < found.gain < found.freedom
+    assert not found.fit.displacement.any()
+
+
+def test_the_user_has_the_last_word_on_the_deformation(bent, in_place):
+    off = decided_fit(*bent, BrainSettings(deformation="off"))
+    on = decided_fit(*in_place, BrainSettings(deformation="on"))
+    assert not off.deformation
+    assert not off.fit.displacement.any()
+    assert on.deformation
+    assert on.fit.displacement.any()
+    assert np.isnan(off.gain)
+    assert np.isnan(on.gain)
+
+
+def test_a_class_has_as_many_gaussians_as_are_asked_for(bent):
+    found = decided_fit(*bent, BrainSettings(gaussians={"WM": 3}))
+    assert found.gaussians == {"GM": 1, "WM": 3, "CSF": 1, "outside": 0}
+    assert np.bincount(found.fit.model.owner).tolist() == [1, 3, 1]
+    assert np.diff(found.fit.objective).min() >= -1e-12
+
+
+def test_gaussians_of_a_class_that_is_not_there_are_refused(bent):
+    with pytest.raises(InputError, match=r"asked for of 'fat', and the classes .* GM, WM, CSF"):
+        decided_fit(*bent, BrainSettings(gaussians={"fat": 2}))
+
+
+def soft_tissue(weights, means, spreads):
+    """Joint fit of one tissue and a class "soft" of three Gaussians, and samples of that class that
+    follow the Gaussians given: 20000, without noise."""
+    started = intensity.IntensityModel(
+        owner=np.array([0, 1, 1, 1]),
+        weights=np.array([1.0, 0.3, 0.4, 0.3]),
+        means=np.array([300.0, 20.0, 60.0, 100.0]),
+        group=np.arange(4),
+        group_variances=np.array([100.0, 90.0, 90.0, 90.0]),
+    )
+    prior = intensity.IntensityPrior(
+        started.means, np.zeros(4), started.group_variances, 0.1, 1, 1.0
+    )
+    floor = np.full(2, 1e-7)
+    table = intensity.tabulate(started, 0.0, 400.0, floor)
+    y = table.grid
+    truth = sum(
+        w * np.exp(-0.5 * ((y - m) / s) ** 2) / (s * np.sqrt(2 * np.pi))
+        for w, m, s in zip(weights, means, spreads, strict=True)
+    )
+    counts = np.stack([20000 * table.width * table.density[:, 0], 20000 * table.width * truth])
+    model = started
+    for _ in range(400):  # all three at their best before any is taken away
+        table = intensity.tabulate(model, 0.0, 400.0, floor)
+        model = intensity.maximise(model, intensity.component_sums(model, table, counts), prior)
+    table = intensity.tabulate(model, 0.0, 400.0, floor)
+    unused = (None,) * 4  # field, displacement, labels
+    return UnifiedFit(model, table, counts, *unused, np.zeros(1), 0.0), prior
+
+
+@pytest.mark.parametrize(
+    ("weights", "means", "spreads"),
+    [
+        ([1.0], [60.0], [20.0]),
+        ([0.5, 0.5], [40.0, 90.0], [8.0, 9.0]),
+        ([0.3, 0.4, 0.3], [20.0, 60.0, 110.0], [5.0, 8.0, 6.0]),
+    ],
+)
+def test_a_class_keeps_as_many_gaussians_as_its_samples_show(weights, means, spreads):
+    fit, prior = soft_tissue(weights, means, spreads)
+    leaner = gaussians.without_idle(fit, prior, [1])
+    own = leaner.fit.model.owner == 1
+    assert np.count_nonzero(own) == len(weights)
+    np.testing.assert_allclose(np.sort(leaner.fit.model.means[own]), means, atol=0.5)
+    np.testing.assert_allclose(leaner.fit.model.weights[own].sum(), 1)
+    assert len(leaner.prior.means) == len(leaner.fit.model.means)
+    assert leaner.lost < 1e-3
+
+
+def test_classes_that_are_not_named_keep_their_gaussians():
+    fit, prior = soft_tissue([1.0], [60.0], [20.0])
+    assert gaussians.without_idle(fit, prior, []) == (fit, prior, 0.0)
