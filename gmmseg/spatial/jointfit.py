@@ -33,6 +33,7 @@ STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 loose atlas finds different optima from nearly equal starts."""
 SHADING_RATIO = 0.7
 """Variance that GM and WM share over that they do not, from which a bias field is kept."""
+LOOK = 8  # rounds of the joint fit after which that is looked at first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,8 +95,13 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
         membrane=membrane,
         bending=bending,
     )
-    fit = unified.fit_unified(lattice, atlas, model, prior, options)
+    fit = unified.fit_unified(lattice, atlas, model, prior, replace(options, max_rounds=LOOK))
     shade = _shading(lattice, fit, atlas)
+    if settings.bias != "auto" or shade.ratio >= 0.5 * SHADING_RATIO:  # else it is clear already
+        rest = replace(options, max_rounds=options.max_rounds - LOOK)
+        further = unified.fit_unified(lattice, atlas, fit.model, prior, rest, fit)
+        fit = replace(further, objective=np.concatenate([fit.objective, further.objective]))
+        shade = _shading(lattice, fit, atlas)
     bias = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= SHADING_RATIO)
     leaner = gaussians.without_idle(fit, prior, _free(atlas, settings, counts))
     if bias != options.fit_bias or leaner.lost > options.tol:

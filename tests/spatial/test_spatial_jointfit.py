@@ -7,8 +7,8 @@ from simulated import SHAPE, blurred, small_atlas, small_lattice
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import gaussians, intensity
-from gmmseg.spatial.jointfit import decided_fit
-from gmmseg.spatial.unified import UnifiedFit
+from gmmseg.spatial.jointfit import STIFFNESS_BRAIN, decided_fit, start
+from gmmseg.spatial.unified import UnifiedFit, UnifiedSettings, fit_unified
 
 
 def scan(amplitude):
@@ -53,6 +53,20 @@ def test_the_user_has_the_last_word_on_the_deformation(bent, in_place):
     assert on.fit.displacement.any()
     assert np.isnan(off.gain)
     assert np.isnan(on.gain)
+
+
+def test_a_pause_to_look_at_the_shading_changes_nothing(bent):
+    """The fit goes on from where it was: the same as in one go, to the last bit but one."""
+    lattice, atlas = bent
+    settings = BrainSettings(bias="on", deformation="on")
+    found = decided_fit(lattice, atlas, settings)
+    model, prior = start(lattice, atlas, {"GM": 1, "WM": 1, "CSF": 1, "outside": 0})
+    membrane, bending = STIFFNESS_BRAIN
+    options = UnifiedSettings(membrane=membrane, bending=bending)
+    whole = fit_unified(lattice, atlas, model, prior, options)
+    assert np.diff(found.fit.objective).min() >= -1e-12
+    assert found.fit.objective[-1] == pytest.approx(whole.objective[-1], abs=1e-9)
+    np.testing.assert_allclose(found.fit.displacement, whole.displacement, atol=1e-4)
 
 
 def test_a_class_has_as_many_gaussians_as_are_asked_for(bent):
