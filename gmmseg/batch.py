@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,12 +118,15 @@ def run_job(
     targets = outputs.all(names, regions=job.regions, pve=pve, extra=job.extra)
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
     staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
-    model = Thread(
-        target=_load_model, args=(job,)
-    )  # inflating the scan leaves the interpreter idle
+    given_up = Event()
+    model = Thread(target=_load_model, args=(job, given_up))  # while the scan is inflated
     model.start()
-    scan = volume.read(job.scan, volume=job.volume)
-    mask = None if job.mask is None else volume.read_mask(job.mask, scan)
+    try:
+        scan = volume.read(job.scan, volume=job.volume)
+        mask = None if job.mask is None else volume.read_mask(job.mask, scan)
+    except BaseException:
+        given_up.set()
+        raise
     description = job.out / "dataset_description.json"
     if outputs.is_bids and not description.exists():
         targets = (*targets, description)
@@ -184,11 +187,14 @@ def _nobody(*_: object) -> None:
     """Where no one watches."""
 
 
-def _load_model(job: Job) -> None:
+def _load_model(job: Job, given_up: Event) -> None:
     """Load the compiled kernels, run the first, which wakes the compiler, and fetch the atlas."""
     import_module("gmmseg.workflows.brain")
     from gmmseg.spatial.blur import blurred
 
+    if given_up.is_set():  # compiling them, in the first run of all, takes seconds
+        return
+    _use_threads(job.settings.get("threads"))
     blurred(np.ones((2, 2, 2, 1), np.float32), np.ones(3))
     with suppress(InputError):  # told where the atlas is used
         atlasfiles.head_atlas(job.atlas, job.settings.get("atlas_names", ()))

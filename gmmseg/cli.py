@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -59,10 +60,9 @@ class Strength(click.FloatRange):
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(gmmseg.__version__, prog_name="gmmseg")
-@click.pass_context
-def main(ctx: click.Context) -> None:
+def main() -> None:
     """Images into labels with Gaussian mixture models."""
-    ctx.call_on_close(gc.freeze)  # else leaving takes a third of a second, to look for garbage
+    atexit.register(gc.freeze)  # else leaving takes a third of a second, to look for garbage
     for variable in _BLAS:
         os.environ[variable] = "1"
     for variable, value in _SPIN.items():

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Event
 
 import fake
 import nibabel as nib
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gmmseg import report, staging, volume
-from gmmseg.batch import Job, run_job
+from gmmseg.batch import Job, _load_model, run_job
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
 
@@ -212,6 +213,25 @@ def test_a_bad_mask_is_noticed_before_the_work_starts(scan, calls, tmp_path):
         run_job(Job(scan, tmp_path / "out", mask))
     assert calls == []
     assert not (tmp_path / "out").exists()
+
+
+def test_kernels_are_not_compiled_for_a_scan_that_was_given_up(scan, calls, monkeypatch):
+    started = []
+    monkeypatch.setattr("gmmseg.spatial.blur.blurred", lambda *_: started.append("kernel"))
+    given_up = Event()
+    _load_model(Job(scan), given_up)
+    assert started == ["kernel"]
+    given_up.set()
+    _load_model(Job(scan), given_up)
+    assert started == ["kernel"]
+
+
+def test_a_scan_that_cannot_be_read_is_given_up(tmp_path, calls, monkeypatch):
+    seen = []
+    monkeypatch.setattr("gmmseg.batch._load_model", lambda _, given_up: seen.append(given_up))
+    with pytest.raises(InputError, match="does not exist"):
+        run_job(Job(tmp_path / "nothing.nii", tmp_path / "out"))
+    assert seen[0].is_set()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(scan, calls, tmp_path):
