@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -24,6 +25,8 @@ MIN_SAMPLES, MAX_SAMPLES = 200, 25000
 EM_STEPS = 16  # of the histograms for each step of the map: they are cheap, and converge slowly
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
+BRAIN_CORNERS_MM = np.array([[*xyz, 1.0] for xyz in product((-60, 60), (-80, 60), (-40, 60))])
+SAME_MM = 8.0  # root mean square of corners of the brain: nearer fits end in the same place
 STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain (DESIGN 3a, iii)
 
 
@@ -67,7 +70,7 @@ def fit_affine(
     starts: Sequence[np.ndarray],
     *,
     n_bins: int = N_BINS,
-    n_keep: int = 2,
+    n_keep: int = 3,
 ) -> AffineFit:
     """Align the atlas to samples of an image, from several starts, coarse to fine.
 
@@ -79,7 +82,8 @@ def fit_affine(
     starts : sequence of (4, 4) ndarray, world mm to template mm
     n_bins : int
     n_keep : int
-        How many of the starts are refined after the coarse stage.
+        How many places that starts lead to in the coarse stage are refined. The coarse atlas does
+        not tell well which is right, but brings most starts to the same few places.
 
     Returns
     -------
@@ -95,10 +99,9 @@ def fit_affine(
     first = [
         _climb(points[thin], bins[thin], coarse, s, n_bins, n_iter=30, tol=1e-4) for s in starts
     ]
-    first.sort(key=lambda fit: -fit.objective[-1])
     second = [
         _climb(points, bins, fine, fit.matrix, n_bins, n_iter=40, tol=1e-4)
-        for fit in first[:n_keep]
+        for fit in _distinct(first)[:n_keep]
     ]
     best = max(second, key=lambda fit: fit.objective[-1])
     # Histograms creep on for long; stopping early would leave the map where it came from.
@@ -186,13 +189,15 @@ def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np
     """Guesses of the map from world to template for a head.
 
     The top of the head and the median of x and y fix the translation; the head may be pitched back
-    or forth, so several pitches are tried about the middle of the brain.
+    or forth, so several pitches are tried about the middle of the brain, and it may be turned
+    sideways or carry something on top, so that several heights are.
 
     Parameters
     ----------
     points : (N, 3) float64 ndarray, world coordinates of the head's samples, mm (RAS+)
     above_brain_mm : float
-        How far the highest samples lie above the top of the brain; 0 where the brain is alone.
+        How far the highest samples lie above the top of the brain; 0 where the brain is alone,
+        whose height is known.
 
     Returns
     -------
@@ -202,9 +207,10 @@ def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np
     near = points[points[:, 2] > top - 150]
     centre = np.array([np.median(near[:, 0]), np.median(near[:, 1]), top])
     starts = []
-    for pitch in np.deg2rad([0.0, -20.0, 20.0]):
+    lower = (0.0, 20.0) if above_brain_mm > 0 else (0.0,)
+    for pitch, mm in product(np.deg2rad([0.0, -20.0, 20.0]), lower):
         start = np.eye(4)
-        start[:3, 3] = np.array([0.0, -18.0, BRAIN_TOP_MM + above_brain_mm]) - centre
+        start[:3, 3] = np.array([0.0, -18.0, BRAIN_TOP_MM + above_brain_mm - mm]) - centre
         c, s = np.cos(pitch), np.sin(pitch)
         turn = np.eye(4)
         turn[1:3, 1:3] = [[c, -s], [s, c]]
@@ -212,6 +218,17 @@ def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np
         middle[:3, 3] = [0.0, -18.0, 10.0]
         starts.append(middle @ turn @ np.linalg.inv(middle) @ start)
     return starts
+
+
+def _distinct(fits: Sequence[AffineFit]) -> list[AffineFit]:
+    """Fits best first, without those that lay the brain where a better one does."""
+    found: list[tuple[np.ndarray, AffineFit]] = []
+    for fit in sorted(fits, key=lambda fit: -fit.objective[-1]):
+        corners = BRAIN_CORNERS_MM @ np.linalg.inv(fit.matrix)[:3].T
+        apart = [np.sqrt(((corners - other) ** 2).sum(1).mean()) for other, _ in found]
+        if not apart or min(apart) > SAME_MM:
+            found.append((corners, fit))
+    return [fit for _, fit in found]
 
 
 def _penalty(matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """The affine alignment: known perturbations of the sample head, and an objective that climbs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -196,3 +198,39 @@ def test_a_mask_of_a_few_voxels_is_refused():
         align.fit_masked(
             np.ones(mask.shape), mask, np.diag([4.0, 4, 4, 1]), align.Blurred.of(icbm_head_atlas())
         )
+
+
+def test_starts_that_lead_to_the_same_place_are_refined_once():
+    def fit(shift, value):
+        matrix = np.eye(4)
+        matrix[:3, 3] = shift
+        return align.AffineFit(matrix, np.array([value]), np.ones((1, 1)))
+
+    here, near, far = fit((0, 0, 0), -3.0), fit((1, -2, 3), -2.9), fit((0, 30, 0), -3.5)
+    assert align._distinct([here, near, far]) == [near, far]
+    assert align._distinct([far, here]) == [here, far]
+
+
+def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
+    """The start that is best by the coarse atlas leads astray here: its fine climb is spoilt."""
+    values, affine = head[0], head[1]
+    whole = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
+    climb, turned = align._climb, np.diag([-1.0, -1.0, 1.0, 1.0])
+
+    def misled(points, bins, atlas, start, n_bins, **kwargs):
+        fit = climb(points, bins, atlas, start, n_bins, **kwargs)
+        if kwargs["n_iter"] == 30 and start is misled.first:  # a coarse climb
+            return replace(fit, matrix=turned @ fit.matrix, objective=fit.objective + 1.0)
+        return fit
+
+    starts = align.starting_points
+
+    def marked(*args, **kwargs):
+        found = starts(*args, **kwargs)
+        misled.first = found[0]
+        return found
+
+    monkeypatch.setattr(align, "_climb", misled)
+    monkeypatch.setattr(align, "starting_points", marked)
+    again = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
+    np.testing.assert_allclose(again.matrix, whole.matrix, atol=0.01)
