@@ -100,3 +100,15 @@ def test_with_the_atlas_40_mm_off_the_tissues_are_lost(scan, sample_truth, monke
     monkeypatch.setattr(brain, "fit_head", displaced)
     wrong = dice_per_label(gmmseg.segment_brain(scan).labels, sample_truth)
     assert all(wrong.get(code, 0) < bound - 0.3 for code, bound in BOUNDS.items()), wrong
+
+
+def test_the_record_says_what_was_decided_and_by_which_figures(sample_result):
+    """Soft tissue starts with three Gaussians and may lose two; other classes have one each."""
+    decided = sample_result.decisions
+    assert decided["deformation"] is True
+    assert decided["deformation gains nats"] > decided["deformation costs nats"] > 0
+    numbers = dict(decided["Gaussians"])
+    assert numbers.pop("soft") in (1, 2, 3)
+    assert set(numbers.values()) == {1}
+    owners = list(sample_result.component_names)
+    assert decided["Gaussians"] == {name: owners.count(name) for name in dict.fromkeys(owners)}
