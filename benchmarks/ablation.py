@@ -28,6 +28,7 @@ VARIANTS = {
     "bias field never": {"bias": "off"},
     "no deformation": {"deformation": "off"},
     "no Potts field": {"mrf": 0.0},
+    "no parts": {"parts": False},
 }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gmmseg.stopwatch import Stopwatch
     from gmmseg.tissues import BrainSegmentation
 
-SWITCHES = {"stripped": ("--stripped", "--whole-head")}
+SWITCHES = {"stripped": ("--stripped", "--whole-head"), "parts": ("--parts", "--no-parts")}
 """Settings that are options without a value."""
 
 

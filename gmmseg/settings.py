@@ -30,6 +30,9 @@ class BrainSettings:
     gaussians : mapping of str to int
         How many Gaussians a class has, 1 to 6; those not named have one, and soft tissue (of a
         whole head) up to three, as the objective says.
+    parts : bool
+        Give parts of the packaged atlas an intensity of their own: pallidum, brainstem, grey and
+        white matter of the cerebellum.
     contrast : str
         "t1", "t2", "pd", or "auto" to tell by the class means; only doubts depend on it.
     stripped : bool, optional
@@ -48,6 +51,7 @@ class BrainSettings:
     bias: str = "auto"
     deformation: str = "auto"
     gaussians: Mapping[str, int] = field(default_factory=dict)
+    parts: bool = True
     contrast: str = "t1"
     stripped: bool | None = None
     pve: bool = False

@@ -31,19 +31,23 @@ def icbm_head_atlas() -> atlas.TissueAtlas:
     Fonov et al. (2011), NeuroImage 54:313, doi 10.1016/j.neuroimage.2010.07.033.
     """
     sources = (Path(__file__), *_CODE, *(_path(name) for name in ("gm", "wm", "t1")))
-    maps, affine = kept("icbm-head-atlas", sources, _made)
-    return atlas.TissueAtlas(maps, affine, atlas.CLASSES, atlas.LABELS, len(TISSUES))
+    maps, affine, shares = kept("icbm-head-atlas", sources, _made)
+    return atlas.TissueAtlas(maps, affine, atlas.CLASSES, atlas.LABELS, len(TISSUES), shares)
 
 
-def _made() -> tuple[np.ndarray, np.ndarray]:
+def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Maps of the classes, their affine, and the shares of their parts."""
     (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
     brain = (t1 > 0) | (grey > 127) | (white > 127)
     full = np.float32(1 / 255)
     with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
         solid = pool.submit(_closed, brain)
-        grey, white = regions.by_anatomy(grey * full, white * full, affine)
-        head = atlas.head_atlas(grey, white, solid.result(), affine)
-    return head.maps, head.affine
+        grey, white = grey * full, white * full
+        shares = regions.part_shares(grey, white, affine)
+        head = atlas.head_atlas(*regions.by_anatomy(grey, white, affine), solid.result(), affine)
+    coarse, _ = atlas.resampled(list(np.moveaxis(shares, -1, 0)), affine)
+    quantised = np.rint(255 * np.clip(np.stack(coarse, axis=-1), 0, 1)).astype(np.uint8)
+    return head.maps, head.affine, quantised
 
 
 def _closed(brain: np.ndarray) -> np.ndarray:

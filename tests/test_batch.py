@@ -109,12 +109,12 @@ def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, cal
 
 def test_the_command_in_the_record_repeats_the_job(scan, calls, tmp_path):
     out = tmp_path / "out"
-    settings = {"mrf": 0.7, "bias": "off", "stripped": False, "threads": 1}
+    settings = {"mrf": 0.7, "bias": "off", "stripped": False, "parts": False, "threads": 1}
     run_job(Job(scan, out, labels="fsl", settings=settings, overwrite=True))
     record = json.loads((out / "sub-01_desc-provenance.json").read_text())
     assert record["command"] == (
         f"gmmseg brain {scan} -o {out} --labels fsl --mrf 0.7 --bias off --whole-head "
-        f"--threads 1 --overwrite"
+        f"--no-parts --threads 1 --overwrite"
     )
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 import gmmseg
 from gmmseg import derivatives
 from gmmseg.metrics import dice, dice_per_label
+from gmmseg.spatial.atlas import PARTS
 from gmmseg.spatial.customatlas import maps_atlas
 from gmmseg.spatial.regions import by_anatomy, coordinates
 from gmmseg.template import icbm_head_atlas, region_maps
@@ -28,14 +29,20 @@ def segment(scan, atlas, names=()):
 
 
 def test_the_packaged_maps_given_back_yield_the_defaults_labels(tmp_path, sample_t1, sample_result):
-    """The default also knows deep grey matter; the CSF at the rim follows small differences."""
+    """The default without the parts of its classes, which three maps cannot tell.
+
+    It also knows deep grey matter; the CSF at the rim follows small differences.
+    """
+    expected = gmmseg.segment_brain(sample_t1, settings=gmmseg.BrainSettings(parts=False))
     maps, affine = packaged.tissue_maps()
     maps["GM"], maps["WM"] = by_anatomy(maps["GM"], maps["WM"], affine)  # as the default has them
     paths = packaged.write(tmp_path, maps, affine, scale=255, dtype=np.uint8)
     found = segment(sample_t1, paths)
     assert found.names == ("GM", "WM", "CSF")
     assert "deep GM" not in found.component_names
-    agreement = dice_per_label(found.labels, sample_result.labels)
+    assert not set(PARTS) & set(expected.component_names)
+    assert set(PARTS) <= set(sample_result.component_names)
+    agreement = dice_per_label(found.labels, expected.labels)
     assert min(agreement.values()) > 0.98, agreement
 
 

@@ -14,6 +14,10 @@ from gmmseg.spatial.blur import blurred, thinned
 
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
 LABELS = (0, 1, 2, 0, 3, 3, 3)
+PARTS = {
+    "pallidal GM": "deep GM", "brainstem WM": "WM", "cerebellar GM": "GM", "cerebellar WM": "WM",
+}  # fmt: skip
+"""Parts of classes that have an intensity of their own, and the class that each is part of."""
 DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
 
 
@@ -30,6 +34,8 @@ class TissueAtlas:
         Which tissue each class is part of; ``n_tissues`` for what lies outside the brain. Classes
         of the brain come first.
     n_tissues : int
+    shares : (X, Y, Z, P) uint8 ndarray, optional
+        How much of its class belongs to each of :data:`PARTS`, 0 to 255; see :meth:`parted`.
     """
 
     maps: np.ndarray
@@ -37,6 +43,7 @@ class TissueAtlas:
     names: tuple[str, ...]
     labels: tuple[int, ...]
     n_tissues: int
+    shares: np.ndarray | None = None
 
     @property
     def n_inside(self) -> int:
@@ -58,7 +65,28 @@ class TissueAtlas:
         size = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         step = np.maximum(1, (sigma_mm / 1.5 + 1e-9) // size).astype(int)
         maps = blurred(self.maps, sigma_mm / size, step.tolist())
-        return replace(self, maps=maps, affine=self.affine @ np.diag([*step, 1.0]))
+        return replace(self, maps=maps, affine=self.affine @ np.diag([*step, 1.0]), shares=None)
+
+    def parted(self) -> "TissueAtlas":
+        """Return the atlas with :data:`PARTS` as classes, where it knows them.
+
+        Tissue does not look alike everywhere: pallidum and brainstem are between cortex and white
+        matter, the cerebellum has a contrast of its own.
+        """
+        if self.shares is None:
+            return self
+        n = self.n_inside
+        maps = [self.maps[..., k] for k in range(len(self.names))]
+        whole = [self.names.index(name) for name in PARTS.values()]
+        parts = []
+        for part, k in enumerate(whole):
+            share = self.shares[..., part] * np.float32(1 / 255)
+            parts.append(share * self.maps[..., k])
+            maps[k] = np.maximum(maps[k] - parts[-1], 0)
+        labels = (*self.labels[:n], *(self.labels[k] for k in whole), *self.labels[n:])
+        names = (*self.names[:n], *PARTS, *self.names[n:])
+        stacked = np.stack([*maps[:n], *parts, *maps[n:]], axis=-1)
+        return TissueAtlas(stacked, self.affine, names, labels, self.n_tissues)
 
     def without_head(self) -> "TissueAtlas":
         """Return the atlas with everything outside the brain merged into one class.

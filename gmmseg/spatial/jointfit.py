@@ -14,7 +14,7 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import gaussians, unified
-from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.atlas import PARTS, TissueAtlas
 from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.intensity import IntensityModel, IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice, prior_at
@@ -31,8 +31,9 @@ brain's lattice points."""
 STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 """Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
 loose atlas finds different optima from nearly equal starts."""
-SHADING_RATIO = 0.7
-"""Variance that GM and WM share over that they do not, from which a bias field is kept."""
+RATIO, RATIO_OF_PARTS = 0.7, 3.0
+"""Variance that GM and WM share over that they do not, from which a bias field is kept: where
+brainstem and cerebellum count as unshared variation, and where they are classes of their own."""
 LOOK = 8  # rounds of the joint fit after which that is looked at first
 
 
@@ -96,13 +97,13 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
         bending=bending,
     )
     fit = unified.fit_unified(lattice, atlas, model, prior, replace(options, max_rounds=LOOK))
-    shade = _shading(lattice, fit, atlas)
-    if settings.bias != "auto" or shade.ratio >= 0.5 * SHADING_RATIO:  # else it is clear already
+    shade, least = _shading(lattice, fit, atlas), _least_ratio(atlas)
+    if settings.bias != "auto" or shade.ratio >= 0.5 * least:  # else it is clear already
         rest = replace(options, max_rounds=options.max_rounds - LOOK)
         further = unified.fit_unified(lattice, atlas, fit.model, prior, rest, fit)
         fit = replace(further, objective=np.concatenate([fit.objective, further.objective]))
         shade = _shading(lattice, fit, atlas)
-    bias = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= SHADING_RATIO)
+    bias = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= least)
     leaner = gaussians.without_idle(fit, prior, _free(atlas, settings, counts))
     if bias != options.fit_bias or leaner.lost > options.tol:
         options = replace(options, fit_bias=bias)
@@ -186,10 +187,28 @@ def _levels(name: str, count: int) -> tuple[float, ...]:
 def _shading(lattice: Lattice, fit: unified.UnifiedFit, atlas: TissueAtlas) -> Shading:
     """What cortical grey and white matter tell about shading, on the lattice.
 
-    An atlas without these two cannot tell; all that there is then counts as shading.
+    Parts with an intensity of their own are first brought to that of their class. An atlas without
+    these two classes cannot tell; all that there is then counts as shading.
     """
     cortex = "CGM" if "CGM" in atlas.names else "GM"
     if cortex not in atlas.names or "WM" not in atlas.names:
         return Shading(np.inf, 1.0)
     grey, white = (fit.labels == atlas.names.index(name) for name in (cortex, "WM"))
-    return shading(lattice.values, grey, white, lattice.spacing)
+    values = lattice.values
+    for part, whole in PARTS.items():
+        if part in atlas.names and whole in (cortex, "WM"):
+            here = fit.labels == atlas.names.index(part)
+            ours, theirs = (fit.model.means[_first(fit, atlas, name)] for name in (part, whole))
+            values = np.where(here, values * (theirs / ours), values)
+            (grey if whole == cortex else white)[here] = True
+    return shading(values, grey, white, lattice.spacing)
+
+
+def _first(fit: unified.UnifiedFit, atlas: TissueAtlas, name: str) -> int:
+    """The first Gaussian of a class."""
+    return int(np.argmax(fit.model.owner == atlas.names.index(name)))
+
+
+def _least_ratio(atlas: TissueAtlas) -> float:
+    """From which ratio of the two variances a bias field is kept."""
+    return RATIO_OF_PARTS if set(PARTS) <= set(atlas.names) else RATIO

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from gmmseg.spatial.atlas import PARTS
+
 REGIONS = ("SGM", "BS", "CBM")
 SOFT_MM = 1.0  # standard deviation of the blur of the borders
 
@@ -102,12 +104,7 @@ def template_regions(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) ->
     hind = hindbrain(grey + white, points, affine)
     stem = hind & _stem(points)
     deep = _deep(points) & ~hind
-    size = np.abs(np.diag(affine)[:3])
-    maps = [
-        ndimage.gaussian_filter(region.astype(np.float32), SOFT_MM / size)
-        for region in (deep, stem, hind & ~stem)
-    ]
-    return np.stack(maps, axis=-1)
+    return np.stack([_softened(region, affine) for region in (deep, stem, hind & ~stem)], axis=-1)
 
 
 def by_anatomy(
@@ -127,19 +124,51 @@ def by_anatomy(
     -------
     grey, white : (X, Y, Z) ndarrays of the same sum
     """
-    box, points = _within(coordinates(grey.shape, affine), NUCLEI_AND_STEM)
-    size = np.abs(np.diag(affine)[:3])
-    pallidum = next(n for n in NUCLEI if n.name == "pallidum").radius(points) < PALLIDUM_REACH
-    stem = _stem(points) & (points[2] < _midbrain_top(points[1])) & (points[1] < FRONT_OF_STEM)
-    to_grey, to_white = (
-        share * ndimage.gaussian_filter(region.astype(np.float32), SOFT_MM / size)
-        for share, region in ((TO_GREY, pallidum), (TO_WHITE, stem))
-    )
+    box, pallidum, stem = _pallidum_and_stem(grey.shape, affine)
     grey, white = grey.copy(), white.copy()
-    moved = to_grey * white[box] - to_white * grey[box]
+    moved = TO_GREY * pallidum * white[box] - TO_WHITE * stem * grey[box]
     grey[box] += moved
     white[box] -= moved
     return grey, white
+
+
+def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """How much of its class belongs to each of :data:`gmmseg.spatial.atlas.PARTS`.
+
+    Parameters
+    ----------
+    grey, white : (X, Y, Z) float ndarray, tissue probability in 0..1, in MNI space
+    affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
+
+    Returns
+    -------
+    (X, Y, Z, P) float32 ndarray, 0..1, with soft borders
+    """
+    points = coordinates(grey.shape, affine)
+    behind = hindbrain(grey + white, points, affine) & ~_stem(points)
+    cerebellum = _softened(behind, affine)
+    box, pallidum, stem = _pallidum_and_stem(grey.shape, affine)
+    where = {name: np.zeros(grey.shape, np.float32) for name in ("pallidal GM", "brainstem WM")}
+    where["pallidal GM"][box], where["brainstem WM"][box] = pallidum, stem
+    where |= dict.fromkeys(("cerebellar GM", "cerebellar WM"), cerebellum)
+    where["cerebellar WM"] = np.minimum(cerebellum, 1 - where["brainstem WM"])
+    return np.stack([where[name] for name in PARTS], axis=-1)
+
+
+def _pallidum_and_stem(
+    shape: Sequence[int], affine: np.ndarray
+) -> tuple[tuple[slice, slice, slice], np.ndarray, np.ndarray]:
+    """Pallidum and brainstem with soft borders, in a box of the grid."""
+    box, points = _within(coordinates(shape, affine), NUCLEI_AND_STEM)
+    pallidum = next(n for n in NUCLEI if n.name == "pallidum").radius(points) < PALLIDUM_REACH
+    stem = _stem(points) & (points[2] < _midbrain_top(points[1])) & (points[1] < FRONT_OF_STEM)
+    return box, _softened(pallidum, affine), _softened(stem, affine)
+
+
+def _softened(region: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A region whose border is blurred by :data:`SOFT_MM`, 0..1."""
+    blur = SOFT_MM / np.abs(np.diag(affine)[:3])
+    return np.asarray(ndimage.gaussian_filter(region.astype(np.float32), blur))
 
 
 def coordinates(shape: Sequence[int], affine: np.ndarray) -> list[np.ndarray]:

@@ -91,6 +91,8 @@ def segment_brain(
         evened = replace(head, data=head.data * np.exp(-shading))
         lattice, affine = _aligned(evened, atlas, blurred)
     del blurred
+    if settings.parts:
+        atlas = atlas.parted()
     if head.mask is not None:
         atlas = atlas.without_head()
 

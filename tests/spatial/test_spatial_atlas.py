@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from gmmseg.spatial.atlas import CLASSES, sample_prior, score_at
+from gmmseg.spatial.atlas import CLASSES, PARTS, sample_prior, score_at
 from gmmseg.template import icbm_head_atlas
 
 
@@ -49,6 +49,41 @@ def test_the_likeliest_class_is_what_anatomy_says(atlas, name, point):
     for side in (-1, 1):
         here = at_mm(atlas, side * point[0], *point[1:])
         assert max(here, key=here.get) == name, here
+
+
+@pytest.mark.parametrize(
+    ("part", "point"),
+    [
+        ("pallidal GM", (19, -5, -1)),
+        ("brainstem WM", (3, -24, -34)),  # pons
+        ("cerebellar GM", (28, -70, -52)),  # inferior lobules
+        ("cerebellar WM", (22, -56, -38)),  # around the dentate nucleus
+    ],
+)
+def test_parts_are_where_anatomy_has_them(atlas, part, point):
+    parted = atlas.parted()
+    for side in (-1, 1):
+        here = at_mm(parted, side * point[0], *point[1:])
+        assert max(here, key=here.get) == part, here
+    cortex = at_mm(parted, 40, -20, 55)
+    assert max(here[name] for here in (cortex,) for name in PARTS) == 0
+
+
+def test_parts_are_taken_from_their_class_and_nothing_else(atlas):
+    parted = atlas.parted()
+    assert parted.tissues == atlas.tissues
+    assert parted.names == (*CLASSES[:4], *PARTS, *CLASSES[4:])
+    assert parted.maps.min() >= 0
+    for k, name in enumerate(CLASSES):
+        own = [name, *(part for part, whole in PARTS.items() if whole == name)]
+        assert len({parted.labels[parted.names.index(n)] for n in own}) == 1
+        total = sum(parted.maps[..., parted.names.index(n)] for n in own)
+        np.testing.assert_allclose(total, atlas.maps[..., k], atol=1e-6)
+
+
+def test_an_atlas_that_knows_no_parts_stays_as_it_is(atlas):
+    coarse = atlas.smoothed(6.0)
+    assert coarse.parted() is coarse
 
 
 def test_bone_lies_between_brain_and_scalp(atlas):

@@ -1,12 +1,15 @@
 """Freedoms are given to the joint fit where the scan shows that it needs them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from simulated import SHAPE, blurred, small_atlas, small_lattice
+from simulated import MEANS, SHAPE, blurred, small_atlas, small_lattice
 
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import gaussians, intensity
+from gmmseg.spatial.atlas import PARTS, TissueAtlas
 from gmmseg.spatial.jointfit import STIFFNESS_BRAIN, decided_fit, start
 from gmmseg.spatial.unified import UnifiedFit, UnifiedSettings, fit_unified
 
@@ -67,6 +70,45 @@ def test_a_pause_to_look_at_the_shading_changes_nothing(bent):
     assert np.diff(found.fit.objective).min() >= -1e-12
     assert found.fit.objective[-1] == pytest.approx(whole.objective[-1], abs=1e-9)
     np.testing.assert_allclose(found.fit.displacement, whole.displacement, atol=1e-4)
+
+
+def two_contrasts(amplitude):
+    """A scan half of which has less contrast, as the cerebellum may, shading of ``amplitude``, and
+    white matter that varies besides; the atlas whose classes differ between the halves, and the
+    one whose classes do not."""
+    rng = np.random.default_rng(8)
+    plain = small_atlas(rng)
+    lattice = small_lattice(rng, plain)
+    behind = np.indices(SHAPE)[0] >= SHAPE[0] // 2
+    field, of_white = (blurred(rng, SHAPE, 7.0) for _ in range(2))
+    white = lattice.values > 0.5 * (MEANS[0] + MEANS[1])
+    values = np.where(behind, 33.4 + 0.543 * lattice.values, lattice.values)  # 130: 104, 95: 85
+    values *= np.exp(np.where(white, 0.03 * of_white, 0))
+    lattice = replace(lattice, values=values * np.exp(amplitude * field))
+    names = (*plain.names[:3], *PARTS, "outside")
+    maps = np.zeros((*SHAPE, len(names)), np.float32)
+    maps[..., [0, 1, 2, -1]] = plain.maps
+    for part in ("cerebellar GM", "cerebellar WM"):
+        whole = names.index(PARTS[part])
+        maps[behind, names.index(part)] = maps[behind, whole]
+        maps[behind, whole] = 0
+    parts = TissueAtlas(maps, plain.affine, names, (0, 1, 2, 0, 1, 0, 1, 3), 3)
+    return lattice, parts, plain
+
+
+def test_a_part_with_a_contrast_of_its_own_is_no_shading():
+    lattice, parts, plain = two_contrasts(0.0)
+    found = decided_fit(lattice, parts, BrainSettings())
+    assert not found.bias
+    means = dict(zip(found.fit.model.owner.tolist(), found.fit.model.means, strict=True))
+    for name, expected in {"WM": 130, "cerebellar WM": 104, "cerebellar GM": 85}.items():
+        assert means[parts.names.index(name)] == pytest.approx(expected, rel=0.03)
+    assert decided_fit(lattice, plain, BrainSettings()).bias  # negative control
+
+
+def test_shading_is_seen_beside_a_part_with_a_contrast_of_its_own():
+    lattice, parts, _ = two_contrasts(0.10)
+    assert decided_fit(lattice, parts, BrainSettings()).bias
 
 
 def test_a_class_has_as_many_gaussians_as_are_asked_for(bent):
