@@ -108,11 +108,13 @@ def draw_histogram(ax: Axes, segmentation: BrainSegmentation) -> None:
     centres = (edges[:-1] + edges[1:]) / 2
     curves = class_densities(segmentation, centres)
     shades = dict(zip(segmentation.names, colours(segmentation.names), strict=True))
+    rest: str | None = "parts of these"
     for name, curve in curves.items():
         if name in shades:
             ax.plot(centres, curve, color=shades[name], lw=2, label=name)
         else:
-            ax.plot(centres, curve, color=MIXED, lw=1.2, ls=":", label=name)
+            ax.plot(centres, curve, color=MIXED, lw=1.2, ls=":", label=rest)
+            rest = None  # one entry for all, or the legend covers the curves
     total = np.sum(list(curves.values()), axis=0)
     ax.plot(centres, total, color="black", lw=1.2, ls="--", label="sum of classes")
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.15 * max(density.max(), total.max())), yticks=[])

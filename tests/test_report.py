@@ -96,6 +96,17 @@ def test_a_part_of_a_tissue_is_of_the_brain(result):
     assert list(report.class_densities(parts, np.array([10.0]))) == ["WM", "CSF", "deep GM"]
 
 
+def test_the_legend_names_all_parts_at_once(result):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    names = ("WM", "deep GM", "cerebellar GM", "GM")
+    report.draw_histogram(ax, dataclasses.replace(result, component_names=names))
+    shown = ax.get_legend_handles_labels()[1]
+    assert shown == ["brain voxels", "WM", "GM", "parts of these", "sum of classes"]
+    assert len(ax.lines) == 5
+
+
 def test_drawing_makes_no_global_state(figure):
     from matplotlib import _pylab_helpers
 
