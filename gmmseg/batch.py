@@ -107,11 +107,12 @@ def run_job(
     tell = watch or progress or _nobody
     tell("reading", 0.0)
     names = atlasfiles.class_names(job.atlas, job.settings.get("atlas_names", ()))
-    if job.regions and job.atlas:
-        raise InputError(
-            "--regions carries parts of the packaged atlas and cannot be used with --atlas; give "
-            "maps named CGM, SGM, BS and CBM instead."
-        )
+    for option, asked in (("--regions", job.regions), ("--parts", job.settings.get("parts"))):
+        if asked and job.atlas:
+            raise InputError(
+                f"{option} carries parts of the packaged atlas and cannot be used with --atlas; "
+                "give maps named CGM, SGM, BS and CBM instead."
+            )
     labels.codes(names, job.labels)
     outputs = Outputs.of(job.scan, job.out)
     pve = bool(job.settings.get("pve"))

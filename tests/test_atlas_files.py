@@ -131,11 +131,13 @@ def test_other_label_schemes_have_no_code_for_names_of_the_users(files, tmp_path
     assert "fsl has no code for lesion" in result.stderr
 
 
-def test_regions_of_the_packaged_atlas_are_not_put_on_another(files, tmp_path, sample_t1):
-    words = ["brain", str(sample_t1), "-o", str(tmp_path / "out"), "--regions"]
+@pytest.mark.parametrize("option", ["--regions", "--parts"])
+def test_parts_of_the_packaged_atlas_are_not_put_on_another(files, tmp_path, sample_t1, option):
+    words = ["brain", str(sample_t1), "-o", str(tmp_path / "out"), option]
     result = CliRunner().invoke(cli.main, [*words, "--atlas", files[0], "--atlas", files[1]])
     assert result.exit_code == 2
-    assert "--regions" in result.stderr
+    assert f"{option} carries parts" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_job_repeats_its_atlas_and_regions(tmp_path):
