@@ -207,7 +207,9 @@ def test_an_interrupted_run_keeps_what_was_done_and_goes_on_with_resume(tmp_path
     for n in range(60):
         save(tmp_path / f"i{n:02}.png", grey(blobs((400, 400), seed=n)))
     out = tmp_path / "out"
-    words = [sys.executable, "-c", "from gmmseg.cli import main; main()", "threshold",
+    # A shell without job control starts what runs in the background deaf to Ctrl-C.
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    words = [sys.executable, "-c", f"{hear}; from gmmseg.cli import main; main()", "threshold",
              str(tmp_path), "-o", str(out), "-q"]  # fmt: skip
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
