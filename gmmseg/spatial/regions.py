@@ -145,13 +145,16 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
     (X, Y, Z, P) float32 ndarray, 0..1, with soft borders
     """
     points = coordinates(grey.shape, affine)
-    behind = hindbrain(grey + white, points, affine) & ~_stem(points)
-    cerebellum = _softened(behind, affine)
-    box, pallidum, stem = _pallidum_and_stem(grey.shape, affine)
-    where = {name: np.zeros(grey.shape, np.float32) for name in ("pallidal GM", "brainstem WM")}
-    where["pallidal GM"][box], where["brainstem WM"][box] = pallidum, stem
-    where |= dict.fromkeys(("cerebellar GM", "cerebellar WM"), cerebellum)
-    where["cerebellar WM"] = np.minimum(cerebellum, 1 - where["brainstem WM"])
+    cerebellum = _softened(hindbrain(grey + white, points, affine) & ~_stem(points), affine)
+    box, *inner = _pallidum_and_stem(grey.shape, affine)
+    pallidum, stem = np.zeros((2, *grey.shape), np.float32)
+    pallidum[box], stem[box] = inner
+    where = {
+        "pallidal GM": pallidum,
+        "brainstem WM": stem,
+        "cerebellar GM": cerebellum,
+        "cerebellar WM": np.minimum(cerebellum, 1 - stem),  # both are taken from WM
+    }
     return np.stack([where[name] for name in PARTS], axis=-1)
 
 

@@ -66,7 +66,7 @@ def test_parts_are_where_anatomy_has_them(atlas, part, point):
         here = at_mm(parted, side * point[0], *point[1:])
         assert max(here, key=here.get) == part, here
     cortex = at_mm(parted, 40, -20, 55)
-    assert max(here[name] for here in (cortex,) for name in PARTS) == 0
+    assert max(cortex[name] for name in PARTS) == 0
 
 
 def test_parts_are_taken_from_their_class_and_nothing_else(atlas):
