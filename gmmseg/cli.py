@@ -110,7 +110,8 @@ def main() -> None:
     type=Strength(min=0),
     metavar="X",
     help="How strongly neighbouring voxels pull towards the same tissue, in nats per "
-    "neighbour, 0 to 10; 0 turns it off, auto (if not given) goes by the noise, from 0.3.",
+    "neighbour, 0 to 10; 0 turns it off, auto (if not given) goes by the noise, from 0.3, and "
+    "by whether it helps at all.",
 )
 @click.option(
     "--bias-fwhm",

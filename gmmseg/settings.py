@@ -20,7 +20,7 @@ class BrainSettings:
     ----------
     mrf : float or "auto"
         Potts coupling, nats per neighbour; 0 turns the neighbourhood off, ``auto`` goes by the
-        noise (:mod:`gmmseg.spatial.coupling`).
+        noise (:mod:`gmmseg.spatial.coupling`), and is 0 where held-out likelihood does not gain.
     bias_fwhm : float
         Shortest wavelength of the bias field, mm.
     bias : {"auto", "on", "off"}

@@ -15,6 +15,7 @@ from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.unified import UnifiedFit
 
 MIN_VOXELS = 3000  # of brain, to tell tissues apart
+N_PLANES = 16  # in which the Potts field is tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +31,9 @@ class BrainLabels:
     box : three slices of the image that hold the brain
     bound : (S,) float64 ndarray, of the Potts field after each sweep, nats per voxel
     strength : float, coupling of the Potts field, nats per neighbour
+    gain : float
+        By how much neighbours make a value likelier that they have not seen, at that coupling or,
+        where it is 0, at the one that was tried; nats per voxel.
     noise : float, standard deviation of the white noise, image units; NaN if it is not known
     mislabelled : float, share of voxels that this noise alone takes for another tissue
     """
@@ -41,6 +45,7 @@ class BrainLabels:
     box: Box
     bound: np.ndarray
     strength: float
+    gain: float
     noise: float
     mislabelled: float
 
@@ -64,7 +69,8 @@ def label_brain(
     spacing : (3,) voxel size, mm
     lattice, fit, atlas : Lattice, UnifiedFit and TissueAtlas of the joint fit
     strength : float, optional
-        Coupling of the Potts field, nats per neighbour; chosen by the noise if not given.
+        Coupling of the Potts field, nats per neighbour. If it is not given, the noise sets it, and
+        it is 0 where the held-out likelihood does not gain by it.
 
     Returns
     -------
@@ -78,19 +84,21 @@ def label_brain(
     shape = corrected.shape
     if mask is None:
         box = labelling.brain_box(fit, lattice, atlas, shape)
-        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas)
-        active = np.ones(log_joint.shape[:3], bool)
     else:
         box = labelling.mask_box(mask)
-        active = mask[box]
-        log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas, active)
+    known = None if mask is None else mask[box]
+    log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas, known)
+    active = np.ones(log_joint.shape[:3], bool) if known is None else known
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
     noise = coupling.middle_noise(corrected[box], log_joint, solid, spacing)
     owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
     means = [float(fit.model.means[own].mean()) for own in owners]
     spreads = [float(np.sqrt(fit.model.variances[own].max())) for own in owners]
     share = coupling.mislabelled(noise, means, spreads)
-    strength = coupling.automatic_strength(share) if strength is None else strength
+    usual = coupling.automatic_strength(share)
+    gain = _gain(log_joint, known, box, spacing, lattice, fit, atlas, strength or usual)
+    if strength is None:
+        strength = usual if gain > 0 else 0.0
     q, bound = mrf.mean_field(log_joint, active, spacing, strength)
     del log_joint  # as large as all that is still to be made
     brain = active if mask is not None else labelling.clean_brain(q[..., -1], spacing)
@@ -105,5 +113,28 @@ def label_brain(
     labels, posteriors = labelling.settle(q, brain, box, shape)
     return BrainLabels(
         labels, posteriors, ambiguity.entropy(q, brain, box, shape),
-        ambiguity.contacts(q, active), box, bound, strength, noise, share,
+        ambiguity.contacts(q, active), box, bound, strength, gain, noise, share,
     )  # fmt: skip
+
+
+def _gain(
+    log_joint: np.ndarray,
+    known: np.ndarray | None,
+    box: Box,
+    spacing: np.ndarray,
+    lattice: Lattice,
+    fit: UnifiedFit,
+    atlas: TissueAtlas,
+    strength: float,
+) -> float:
+    """Held-out gain of the Potts field in the axial planes in the middle of the box."""
+    first = (log_joint.shape[2] - min(log_joint.shape[2], N_PLANES)) // 2
+    planes = np.s_[:, :, first : first + N_PLANES]
+    joint = np.ascontiguousarray(log_joint[planes])  # one kernel, compiled once, for both
+    inside = None if known is None else np.ascontiguousarray(known[planes])
+    active = np.ones(joint.shape[:3], bool) if inside is None else inside
+    start = box[2].start + first
+    middle = (box[0], box[1], slice(start, start + joint.shape[2]))
+    unseen = np.full(joint.shape[:3], np.nan, np.float32)
+    prior = labelling.class_log_joint(unseen, middle, lattice, fit, atlas, inside)
+    return mrf.held_out_gain(joint, prior, active, spacing, strength)

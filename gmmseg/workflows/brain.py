@@ -153,6 +153,7 @@ def segment_brain(
             "deformation costs nats": round(decided.freedom, 4),
             "Gaussians": {name: n for name, n in decided.gaussians.items() if n},
             "coupling nats": round(found.strength, 3),
+            "coupling gains nats": round(found.gain, 4),
             "white noise": float(f"{gain * found.noise:.4g}"),
             "atlas": list(settings.atlas) or "packaged",
             "strong shading": shading is not None,

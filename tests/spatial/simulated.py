@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import ndtr
 
 from gmmseg.spatial.atlas import TissueAtlas, sample_prior
 from gmmseg.spatial.intensity import IntensityPrior, starting_model
@@ -34,10 +35,11 @@ def small_atlas(rng, sigma=2.5, contrast=3.0):
     return TissueAtlas(maps, affine, ("GM", "WM", "CSF", "outside"), (0, 1, 2, 3), 3)
 
 
-def small_lattice(rng, atlas, log_shading=0.0, displacement=None):
+def small_lattice(rng, atlas, log_shading=0.0, displacement=None, patch=0.0):
     """Tissue drawn from the displaced prior at each point, its intensity, noise and shading.
 
-    ``displacement`` (n_0, n_1, n_2, 3) is in mm; ``log_shading`` (n_0, n_1, n_2) in nats.
+    ``displacement`` (n_0, n_1, n_2, 3) is in mm; ``log_shading`` (n_0, n_1, n_2) in nats. Points
+    within ``patch`` voxels of each other are drawn alike, or each by itself where it is 0.
     """
     points = np.stack(np.indices(SHAPE), axis=-1).astype(np.float64)
     if displacement is not None:
@@ -45,7 +47,8 @@ def small_lattice(rng, atlas, log_shading=0.0, displacement=None):
     prior = np.empty((points.size // 3, len(atlas.names)), np.float32)
     sample_prior(atlas.maps, np.ascontiguousarray(points.reshape(-1, 3)), prior)
     chance = np.cumsum(prior[:, :3] / prior[:, :3].sum(1, keepdims=True), axis=1)
-    tissue = (rng.random((len(chance), 1)) > chance[:, :2]).sum(1)
+    draws = ndtr(blurred(rng, SHAPE, patch)).ravel() if patch else rng.random(len(chance))
+    tissue = (draws[:, None] > chance[:, :2]).sum(1)
     values = (MEANS[tissue] + NOISE * rng.standard_normal(len(tissue))).reshape(SHAPE)
     return Lattice(
         values=values * np.exp(log_shading),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from simulated import SHAPE, small_fit
+from simulated import SHAPE, small_fit, small_lattice
 
 from gmmseg import InputError
 from gmmseg.spatial.brainlabels import label_brain
@@ -13,11 +13,13 @@ MM = np.full(3, 4.0)
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A fit, its image, and a mask of 5000 voxels of it."""
-    fit, lattice, atlas = small_fit(np.random.default_rng(8), fit_bias=False)
+    """A fit, an image of tissues in patches, and a mask of 5000 voxels of it."""
+    rng = np.random.default_rng(8)
+    fit, lattice, atlas = small_fit(rng, fit_bias=False)
+    patches = small_lattice(rng, atlas, patch=1.5).values
     mask = np.zeros(SHAPE, bool)
     mask[5:25, 5:30, 9:19] = True
-    return lattice.values.astype(np.float32), mask, (lattice, fit, atlas)
+    return patches.astype(np.float32), mask, (lattice, fit, atlas)
 
 
 def test_all_of_a_known_brain_is_labelled_and_nothing_else(fitted):
@@ -40,6 +42,17 @@ def test_the_coupling_that_is_asked_for_is_used_or_else_that_of_the_noise(fitted
     assert (alone.strength, chosen.strength) == (0.0, automatic_strength(share))
     assert (alone.posteriors != chosen.posteriors)[mask].any()
     assert alone.noise == chosen.noise
+
+
+def test_neighbours_that_know_nothing_are_not_listened_to(fitted):
+    """Tissue drawn from the prior for each voxel by itself: no field of neighbours is in it."""
+    patches, mask, rest = fitted
+    alone = rest[0].values.astype(np.float32)
+    found = label_brain(alone, mask, MM, *rest, None)
+    assert found.gain < 0
+    assert found.strength == 0
+    assert label_brain(patches, mask, MM, *rest, None).gain > 0
+    assert label_brain(alone, mask, MM, *rest, 0.5).strength == 0.5  # asked for, so used
 
 
 def test_next_to_no_brain_is_refused(fitted):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax, xlogy
+from scipy.special import logsumexp, softmax, xlogy
 
-from gmmseg.spatial.mrf import mean_field, neighbour_weights
+from gmmseg.spatial.mrf import held_out_gain, mean_field, neighbour_weights
 
 # q is float32: its rows sum to one within 1e-7, and that times a field of some ten nats is what a
 # sweep at its fixed point may seem to lose.
@@ -167,3 +167,38 @@ def test_the_input_stays_as_it_was(rng):
     mean_field(log_joint, active, (1, 1, 1), 0.5)
     np.testing.assert_array_equal(log_joint, copies[0])
     np.testing.assert_array_equal(active, copies[1])
+
+
+@given(seed=st.integers(0, 2**32 - 1), beta=st.sampled_from([0.1, 0.8, 3.0]))
+def test_held_out_gain_agrees_with_a_slow_one(seed, beta):
+    """Difference of two log likelihoods, each with its own normaliser; float32 in between."""
+    rng = np.random.default_rng(seed)
+    log_joint, active = problem(rng)
+    log_prior = np.log(rng.dirichlet(np.ones(4), size=active.shape)).astype(np.float32)
+    spacing = (1.0, 1.0, 3.0)
+    pull = neighbour_sum(softmax(log_joint.astype(float), axis=-1), spacing, beta)
+    with_them = logsumexp(log_joint + pull, axis=-1) - logsumexp(log_prior + pull, axis=-1)
+    alone = logsumexp(log_joint, axis=-1) - logsumexp(log_prior, axis=-1)
+    found = held_out_gain(log_joint, log_prior, active, spacing, beta)
+    assert found == pytest.approx((with_them - alone)[active].mean(), abs=1e-5)
+    assert held_out_gain(log_joint, log_prior, active, spacing, 0.0) == 0
+    assert held_out_gain(log_joint, log_prior, np.zeros_like(active), spacing, beta) == 0
+
+
+def test_neighbours_gain_in_patches_and_lose_where_they_say_nothing(rng):
+    """Two classes three deviations apart; the same values in random places have no neighbourhood,
+    and those of a chessboard have one that misleads."""
+    patches = np.add.outer(np.add.outer(np.arange(24) // 6, np.arange(24) // 6), np.arange(24) // 6)
+    chessboard = np.indices(patches.shape).sum(0) % 2
+    labels = {"patches": patches % 2, "chessboard": chessboard}
+    labels["random"] = rng.permutation(labels["patches"].ravel()).reshape(patches.shape)
+    gains = {}
+    for name, truth in labels.items():
+        values = 3.0 * truth + rng.standard_normal(truth.shape)
+        log_prior = np.full((*truth.shape, 2), np.log(0.5), np.float32)
+        likelihood = -0.5 * (values[..., None] - np.array([0.0, 3.0])) ** 2
+        joint = (log_prior + likelihood).astype(np.float32)
+        gains[name] = held_out_gain(joint, log_prior, np.ones(truth.shape, bool), (1, 1, 1), 0.3)
+    assert gains["patches"] > 0.1
+    assert gains["random"] < 0
+    assert gains["chessboard"] < -0.5
