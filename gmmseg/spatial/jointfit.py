@@ -31,9 +31,9 @@ brain's lattice points."""
 STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 """Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
 loose atlas finds different optima from nearly equal starts."""
-RATIO, RATIO_OF_PARTS = 0.7, 3.0
-"""Variance that GM and WM share over that they do not, from which a bias field is kept: where
-brainstem and cerebellum count as unshared variation, and where they are classes of their own."""
+SHADING, SHADING_OF_PARTS = 0.031, 0.047
+"""Prominence of the shading from which a bias field is kept: where brainstem and cerebellum count
+as unshared variation, and where they are classes of their own."""
 LOOK = 8  # rounds of the joint fit after which that is looked at first
 
 
@@ -97,13 +97,13 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
         bending=bending,
     )
     fit = unified.fit_unified(lattice, atlas, model, prior, replace(options, max_rounds=LOOK))
-    shade, least = _shading(lattice, fit, atlas), _least_ratio(atlas)
-    if settings.bias != "auto" or shade.ratio >= 0.5 * least:  # else it is clear already
+    shade, least = _shading(lattice, fit, atlas), _least_shading(atlas)
+    if settings.bias != "auto" or shade.prominence >= 0.5 * least:  # else it is clear already
         rest = replace(options, max_rounds=options.max_rounds - LOOK)
         further = unified.fit_unified(lattice, atlas, fit.model, prior, rest, fit)
         fit = replace(further, objective=np.concatenate([fit.objective, further.objective]))
         shade = _shading(lattice, fit, atlas)
-    bias = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= least)
+    bias = settings.bias == "on" or (settings.bias == "auto" and shade.prominence >= least)
     leaner = gaussians.without_idle(fit, prior, _free(atlas, settings, counts))
     if bias != options.fit_bias or leaner.lost > options.tol:
         options = replace(options, fit_bias=bias)
@@ -209,6 +209,6 @@ def _first(fit: unified.UnifiedFit, atlas: TissueAtlas, name: str) -> int:
     return int(np.argmax(fit.model.owner == atlas.names.index(name)))
 
 
-def _least_ratio(atlas: TissueAtlas) -> float:
-    """From which ratio of the two variances a bias field is kept."""
-    return RATIO_OF_PARTS if set(PARTS) <= set(atlas.names) else RATIO
+def _least_shading(atlas: TissueAtlas) -> float:
+    """From which prominence of the shading a bias field is kept."""
+    return SHADING_OF_PARTS if set(PARTS) <= set(atlas.names) else SHADING

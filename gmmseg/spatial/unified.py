@@ -26,7 +26,7 @@ class UnifiedSettings:
     """Strengths of the priors; see ``docs/design.md`` for how they were chosen."""
 
     bias_cutoff_mm: float = 60.0
-    bias_stiffness: float = 400.0  # mm, see bias.cosine_basis
+    bias_stiffness: float = 600.0  # mm, see bias.cosine_basis
     fit_bias: bool = True
     membrane: float = 0.5  # nats per mm of displacement squared, per lattice point
     bending: float = 3.0
