@@ -31,9 +31,10 @@ brain's lattice points."""
 STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 """Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
 loose atlas finds different optima from nearly equal starts."""
-SHADING, SHADING_OF_PARTS = 0.031, 0.047
-"""Prominence of the shading from which a bias field is kept: where brainstem and cerebellum count
-as unshared variation, and where they are classes of their own."""
+SHADING, SHADING_OF_BRAIN = 0.02, 0.057
+"""Prominence of the shading from which a bias field is kept, and that for a brain without its head
+whose parts are classes of their own: it has often been corrected before, and a field that is not
+needed costs it more than it costs a head."""
 LOOK = 8  # rounds of the joint fit after which that is looked at first
 
 
@@ -211,4 +212,5 @@ def _first(fit: unified.UnifiedFit, atlas: TissueAtlas, name: str) -> int:
 
 def _least_shading(atlas: TissueAtlas) -> float:
     """From which prominence of the shading a bias field is kept."""
-    return SHADING_OF_PARTS if set(PARTS) <= set(atlas.names) else SHADING
+    parts_alone = set(PARTS) <= set(atlas.names) and "outside" in atlas.names
+    return SHADING_OF_BRAIN if parts_alone else SHADING
