@@ -87,7 +87,9 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
     InputError
         If Gaussians are asked for of a class that the atlas has not.
     """
-    counts = _counts(atlas, settings.gaussians)
+    asked = _asked(atlas, settings.gaussians)
+    counts = {name: len(QUANTILES.get(name, (0.5,))) for name in atlas.names} | asked
+    free = [k for k, name in enumerate(atlas.names) if counts[name] > 1 and name not in asked]
     model, prior = start(lattice, atlas, counts)
     membrane, bending = STIFFNESS_HEAD if "outside" not in atlas.names else STIFFNESS_BRAIN
     options = unified.UnifiedSettings(
@@ -105,7 +107,7 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
         fit = replace(further, objective=np.concatenate([fit.objective, further.objective]))
         shade = _shading(lattice, fit, atlas)
     bias = settings.bias == "on" or (settings.bias == "auto" and shade.prominence >= least)
-    leaner = gaussians.without_idle(fit, prior, _free(atlas, settings, counts))
+    leaner = gaussians.without_idle(fit, prior, free)
     if bias != options.fit_bias or leaner.lost > options.tol:
         options = replace(options, fit_bias=bias)
         fit = unified.fit_unified(
@@ -157,26 +159,20 @@ def start(
     )
 
 
-def _counts(atlas: TissueAtlas, asked: Mapping[str, int]) -> dict[str, int]:
-    """Gaussians that each class starts with."""
-    counts = {name: len(QUANTILES.get(name, (0.5,))) for name in atlas.names}
-    spelled = {name.replace(" ", ""): name for name in atlas.names if counts[name]}
-    for word, number in asked.items():
+def _asked(atlas: TissueAtlas, gaussians: Mapping[str, int]) -> dict[str, int]:
+    """How many Gaussians the user wants, by the name of the class; spaces in it do not count."""
+    having = [name for name in atlas.names if QUANTILES.get(name, (0.5,))]
+    spelled = {name.replace(" ", ""): name for name in having}
+    asked = {}
+    for word, number in gaussians.items():
         name = spelled.get(word.replace(" ", ""))
         if name is None:
             raise InputError(
                 f"Gaussians were asked for of {word!r}, and the classes of this scan's model are "
                 f"{', '.join(spelled)}."
             )
-        counts[name] = number
-    return counts
-
-
-def _free(atlas: TissueAtlas, settings: BrainSettings, counts: Mapping[str, int]) -> list[int]:
-    """Classes of several Gaussians that nobody asked for."""
-    asked = {word.replace(" ", "") for word in settings.gaussians}
-    several = (name for name in atlas.names if counts[name] > 1)
-    return [atlas.names.index(name) for name in several if name.replace(" ", "") not in asked]
+        asked[name] = number
+    return asked
 
 
 def _levels(name: str, count: int) -> tuple[float, ...]:
