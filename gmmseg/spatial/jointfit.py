@@ -31,10 +31,11 @@ brain's lattice points."""
 STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 """Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
 loose atlas finds different optima from nearly equal starts."""
-SHADING, SHADING_OF_BRAIN = 0.02, 0.057
-"""Prominence of the shading from which a bias field is kept, and that for a brain without its head
-whose parts are classes of their own: it has often been corrected before, and a field that is not
-needed costs it more than it costs a head."""
+RATIO, RATIO_OF_HEAD, RATIO_OF_BRAIN = 0.85, 1.5, 3.7
+"""Variance that GM and WM share over that they do not, from which a bias field is kept: where
+brainstem and cerebellum count as unshared variation; where they are classes of their own, in a
+whole head and in a brain without one. A brain alone has often been corrected before, and a field
+that is not needed costs it more than it costs a head."""
 LOOK = 8  # rounds of the joint fit after which that is looked at first
 
 
@@ -100,13 +101,13 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
         bending=bending,
     )
     fit = unified.fit_unified(lattice, atlas, model, prior, replace(options, max_rounds=LOOK))
-    shade, least = _shading(lattice, fit, atlas), _least_shading(atlas)
-    if settings.bias != "auto" or shade.prominence >= 0.5 * least:  # else it is clear already
+    shade, least = _shading(lattice, fit, atlas), _least_ratio(atlas)
+    if settings.bias != "auto" or shade.ratio >= 0.5 * least:  # else it is clear already
         rest = replace(options, max_rounds=options.max_rounds - LOOK)
         further = unified.fit_unified(lattice, atlas, fit.model, prior, rest, fit)
         fit = replace(further, objective=np.concatenate([fit.objective, further.objective]))
         shade = _shading(lattice, fit, atlas)
-    bias = settings.bias == "on" or (settings.bias == "auto" and shade.prominence >= least)
+    bias = settings.bias == "on" or (settings.bias == "auto" and shade.ratio >= least)
     leaner = gaussians.without_idle(fit, prior, free)
     if bias != options.fit_bias or leaner.lost > options.tol:
         options = replace(options, fit_bias=bias)
@@ -206,7 +207,8 @@ def _first(fit: unified.UnifiedFit, atlas: TissueAtlas, name: str) -> int:
     return int(np.argmax(fit.model.owner == atlas.names.index(name)))
 
 
-def _least_shading(atlas: TissueAtlas) -> float:
-    """From which prominence of the shading a bias field is kept."""
-    parts_alone = set(PARTS) <= set(atlas.names) and "outside" in atlas.names
-    return SHADING_OF_BRAIN if parts_alone else SHADING
+def _least_ratio(atlas: TissueAtlas) -> float:
+    """From which ratio of the two variances a bias field is kept."""
+    if not set(PARTS) <= set(atlas.names):
+        return RATIO
+    return RATIO_OF_BRAIN if "outside" in atlas.names else RATIO_OF_HEAD

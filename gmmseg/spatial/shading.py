@@ -26,13 +26,9 @@ class Shading(NamedTuple):
     apart: float  # half the variance of their difference: variation of tissue
 
     @property
-    def prominence(self) -> float:
-        """Shared variance over unshared standard deviation; 0 where nothing can be told.
-
-        The shading's own standard deviation times the multiple that it is of the unshared one: a
-        field pays where shading stands out and where there is much of it.
-        """
-        return max(self.shared, 0.0) / float(np.sqrt(self.apart)) if self.apart > 0 else 0.0
+    def ratio(self) -> float:
+        """Shared over unshared variance; 0 where nothing can be told."""
+        return max(self.shared, 0.0) / self.apart if self.apart > 0 else 0.0
 
 
 def shading(
