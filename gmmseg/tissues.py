@@ -80,8 +80,8 @@ class BrainSegmentation(Segmentation):
 
         Each with a 90 % interval; see :mod:`gmmseg.spatial.interval` for what it allows for.
         """
-        if not self._volumes:  # tables, picture and checks all want them
-            self._volumes.extend(self._measured())
+        if not self._volumes:  # tables, picture and checks all want them, from two threads
+            self._volumes[:] = list(self._measured())  # at once: neither half a table nor two
         return tuple(self._volumes)
 
     def _measured(self) -> Iterator[TissueVolume]:

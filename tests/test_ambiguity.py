@@ -1,6 +1,9 @@
 """Entropy and volume intervals, against sums done another way and against known truth."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import fake
 import nibabel as nib
@@ -11,6 +14,7 @@ from scipy.special import entr
 from gmmseg import derivatives
 from gmmseg.batch import Job
 from gmmseg.spatial import ambiguity, interval
+from gmmseg.tissues import BrainSegmentation
 
 
 @pytest.fixture
@@ -129,3 +133,21 @@ def test_the_map_is_written_with_its_units_only_when_asked_for(tmp_path):
     assert outputs.path("desc-uncertainty_probseg.nii.gz") in written
     plain = outputs.all(result.names)
     assert not any("uncertainty" in path.name for path in plain)
+
+
+def test_volumes_that_table_and_picture_ask_for_at_once_are_measured_alike(
+    sample_result, monkeypatch
+):
+    expected = sample_result.volumes_ml()
+    fresh, measured = replace(sample_result), BrainSegmentation._measured
+    together = threading.Barrier(2, timeout=60)
+
+    def at_once(self):
+        together.wait()
+        yield from measured(self)
+
+    monkeypatch.setattr(BrainSegmentation, "_measured", at_once)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: fresh.volumes_ml(), range(2)))
+    assert [row.name for row in fresh.volumes_ml()] == ["GM", "WM", "CSF", "brain"]
+    assert found == [expected] * 2
