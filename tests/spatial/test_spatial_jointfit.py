@@ -111,6 +111,17 @@ def test_shading_is_seen_beside_a_part_with_a_contrast_of_its_own():
     assert decided_fit(lattice, parts, BrainSettings()).bias
 
 
+def test_faint_shading_is_left_in_a_brain_alone_and_taken_off_a_head():
+    """The same scan, shared over unshared variance 2.9, once with the atlas of a whole head."""
+    lattice, alone, _ = two_contrasts(0.05)
+    head = replace(alone, names=(*alone.names[:-1], "air"))
+    settings = BrainSettings(deformation="off")
+    brain, whole = (decided_fit(lattice, atlas, settings) for atlas in (alone, head))
+    assert brain.shading.ratio == pytest.approx(whole.shading.ratio, rel=0.1)
+    assert not brain.bias
+    assert whole.bias
+
+
 def test_a_class_has_as_many_gaussians_as_are_asked_for(bent):
     found = decided_fit(*bent, BrainSettings(gaussians={"WM": 3}))
     assert found.gaussians == {"GM": 1, "WM": 3, "CSF": 1, "outside": 0}
