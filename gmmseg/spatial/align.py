@@ -18,13 +18,13 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.affine_pass import class_counts, evidence_under, score_under
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import head_foreground
+from gmmseg.spatial.starts import starting_points
 from gmmseg.spatial.trend import head_trend
 
 N_BINS = 64
 MIN_SAMPLES, MAX_SAMPLES = 200, 25000
 EM_STEPS = 16  # of the histograms for each step of the map: they are cheap, and converge slowly
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
-BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
 BRAIN_CORNERS_MM = np.array([[*xyz, 1.0] for xyz in product((-60, 60), (-80, 60), (-40, 60))])
 SAME_MM = 8.0  # root mean square of corners of the brain: nearer fits end in the same place
 STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain (DESIGN 3a, iii)
@@ -43,11 +43,13 @@ class AffineFit:
         histograms up to a constant. Never falling: the map moves uphill only, and the histograms
         are learnt by EM.
     histograms : (K, B) float64 ndarray, intensity distribution of each prior class
+    size : float, how much all lengths may be stretched without strain
     """
 
     matrix: np.ndarray
     objective: np.ndarray
     histograms: np.ndarray
+    size: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +81,8 @@ def fit_affine(
     points : (N, 3) float64 ndarray, world coordinates of the samples, mm (RAS+)
     bins : (N,) integer ndarray, intensity bin of each sample, in 0..n_bins-1
     atlas : Blurred
-    starts : sequence of (4, 4) ndarray, world mm to template mm
+    starts : sequence of (4, 4) ndarray
+        World mm to template mm. Strain is counted from the size of each.
     n_bins : int
     n_keep : int
         How many places that starts lead to in the coarse stage are refined. The coarse atlas does
@@ -97,15 +100,16 @@ def fit_affine(
     coarse, fine = atlas.coarse, atlas.fine
     thin = slice(None, None, 4)
     first = [
-        _climb(points[thin], bins[thin], coarse, s, n_bins, n_iter=30, tol=1e-4) for s in starts
+        _climb(points[thin], bins[thin], coarse, s, _size(s), n_bins, n_iter=30, tol=1e-4)
+        for s in starts
     ]
     second = [
-        _climb(points, bins, fine, fit.matrix, n_bins, n_iter=40, tol=1e-4)
+        _climb(points, bins, fine, fit.matrix, fit.size, n_bins, n_iter=40, tol=1e-4)
         for fit in _distinct(first)[:n_keep]
     ]
     best = max(second, key=lambda fit: fit.objective[-1])
     # Histograms creep on for long; stopping early would leave the map where it came from.
-    return _climb(points, bins, fine, best.matrix, n_bins, n_iter=200, tol=1e-8)
+    return _climb(points, bins, fine, best.matrix, best.size, n_bins, n_iter=200, tol=1e-8)
 
 
 def fit_head(values: np.ndarray, affine: np.ndarray, atlas: Blurred) -> AffineFit:
@@ -185,41 +189,6 @@ def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
     return np.clip(((values - low) / max(high - low, 1e-30) * n_bins).astype(int), 0, n_bins - 1)
 
 
-def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np.ndarray]:
-    """Guesses of the map from world to template for a head.
-
-    The top of the head and the median of x and y fix the translation; the head may be pitched back
-    or forth, so several pitches are tried about the middle of the brain, and it may be turned
-    sideways or carry something on top, so that several heights are.
-
-    Parameters
-    ----------
-    points : (N, 3) float64 ndarray, world coordinates of the head's samples, mm (RAS+)
-    above_brain_mm : float
-        How far the highest samples lie above the top of the brain; 0 where the brain is alone,
-        whose height is known.
-
-    Returns
-    -------
-    list of (4, 4) float64 ndarray, world mm to template mm
-    """
-    top = np.quantile(points[:, 2], 0.998)
-    near = points[points[:, 2] > top - 150]
-    centre = np.array([np.median(near[:, 0]), np.median(near[:, 1]), top])
-    starts = []
-    lower = (0.0, 20.0) if above_brain_mm > 0 else (0.0,)
-    for pitch, mm in product(np.deg2rad([0.0, -20.0, 20.0]), lower):
-        start = np.eye(4)
-        start[:3, 3] = np.array([0.0, -18.0, BRAIN_TOP_MM + above_brain_mm - mm]) - centre
-        c, s = np.cos(pitch), np.sin(pitch)
-        turn = np.eye(4)
-        turn[1:3, 1:3] = [[c, -s], [s, c]]
-        middle = np.eye(4)
-        middle[:3, 3] = [0.0, -18.0, 10.0]
-        starts.append(middle @ turn @ np.linalg.inv(middle) @ start)
-    return starts
-
-
 def _distinct(fits: Sequence[AffineFit]) -> list[AffineFit]:
     """Fits best first, without those that lay the brain where a better one does."""
     found: list[tuple[np.ndarray, AffineFit]] = []
@@ -231,15 +200,23 @@ def _distinct(fits: Sequence[AffineFit]) -> list[AffineFit]:
     return [fit for _, fit in found]
 
 
-def _penalty(matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Half-squared-strain penalty of the 3 x 3 part; its gradient and Gauss-Newton Hessian."""
-    a = matrix[:3, :3]
+def _size(start: np.ndarray) -> float:
+    """By how much a start stretches all lengths."""
+    return float(np.cbrt(np.linalg.det(start[:3, :3])))
+
+
+def _penalty(matrix: np.ndarray, size: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """Half-squared-strain penalty of the 3 x 3 part; its gradient and Gauss-Newton Hessian.
+
+    A map that stretches everything by ``size`` is free of strain.
+    """
+    a = matrix[:3, :3] / size
     strain = 0.5 * (a.T @ a - np.eye(3))
     value = STRETCH_WEIGHT * float((strain**2).sum())
     jacobian = np.empty((9, 9))
     for i in range(9):
         unit = np.zeros(9)
-        unit[i] = 1.0
+        unit[i] = 1.0 / size
         da = unit.reshape(3, 3)
         jacobian[:, i] = (0.5 * (da.T @ a + a.T @ da)).ravel()
     gradient = 2 * STRETCH_WEIGHT * jacobian.T @ strain.ravel()
@@ -251,6 +228,7 @@ def _climb(
     bins: np.ndarray,
     atlas: TissueAtlas,
     start: np.ndarray,
+    size: float,
     n_bins: int,
     *,
     n_iter: int,
@@ -274,7 +252,7 @@ def _climb(
 
     def known(m: np.ndarray) -> float:
         """What the map ``m`` and the histograms cost by themselves, nats per sample."""
-        return float(PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n - _penalty(m)[0])
+        return float(PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n - _penalty(m, size)[0])
 
     def score(m: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Penalised log-likelihood, and derivatives of the likelihood by ``voxels(m)``."""
@@ -301,7 +279,7 @@ def _climb(
     value, slope, squares = score(matrix)
     for _ in range(n_iter):
         trace.append(value)
-        _, pull, stiffness = _penalty(matrix)
+        _, pull, stiffness = _penalty(matrix, size)
         # parameters: 3 x 4 matrix acting on the local coordinates
         gradient = turn.T @ slope - to_linear.T @ pull
         hessian = turn.T @ squares @ turn
@@ -325,7 +303,7 @@ def _climb(
         if value - before < tol:
             break
     trace.append(value)
-    return AffineFit(matrix, np.array(trace), histograms)
+    return AffineFit(matrix, np.array(trace), histograms, size)
 
 
 def _learn(

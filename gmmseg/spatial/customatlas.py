@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
-from gmmseg.spatial.align import BRAIN_TOP_MM
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas, resampled
+from gmmseg.spatial.starts import BRAIN_TOP_MM
 
 CSF, FLUID = "CSF", "fluid"
 """The class that fills the space around the others; what stands in for it where there is none."""

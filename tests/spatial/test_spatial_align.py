@@ -10,6 +10,7 @@ from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
 from gmmseg.spatial.atlas import sample_prior
+from gmmseg.spatial.starts import starting_points
 from gmmseg.template import icbm_head_atlas
 
 STEP = 2  # of the 2 mm sample: 4 mm
@@ -79,11 +80,26 @@ def test_a_known_perturbation_is_recovered_to_2_mm_at_the_corners_of_the_brain(h
     assert distance.max() < 2.0, distance.round(2)
 
 
+@pytest.mark.parametrize("size", [0.7, 1.3])
+def test_the_size_of_a_head_is_found_even_where_no_adult_has_it(head, plain, size):
+    values, affine, brain, corners = head
+    small = np.diag([size, size, size, 1.0])
+    atlas = align.Blurred.of(icbm_head_atlas())
+    for fit, reference in (
+        (align.fit_head(values, small @ affine, atlas), plain),
+        (align.fit_masked(values, brain, small @ affine, atlas),
+         align.fit_masked(values, brain, affine, atlas)),
+    ):  # fmt: skip
+        back = np.linalg.inv(reference.matrix) @ fit.matrix @ small
+        distance = np.linalg.norm((corners @ back.T - corners)[:, :3], axis=1)
+        assert distance.max() < 3.0, distance.round(2)
+
+
 def test_the_starts_alone_are_far_from_what_is_found(head, plain):
     """Negative control: 22 mm at the best, so that the fits above had a way to go."""
     _, affine, brain, corners = head
     points = np.argwhere(brain) @ affine[:3, :3].T + affine[:3, 3]
-    for first in align.starting_points(points, above_brain_mm=0.0):
+    for first in starting_points(points, above_brain_mm=0.0):
         moved = corners @ (np.linalg.inv(plain.matrix) @ first).T - corners
         assert np.linalg.norm(moved[:, :3], axis=1).max() > 10.0
 
@@ -144,7 +160,7 @@ def test_no_round_of_the_climb_lowers_the_objective(drawn):
     """To the end, with no tolerance: at the maximum only rounding moves it."""
     atlas, points, bins, _ = drawn
     start = perturbed(shift=(6, -5, 4), pitch=5.0, scale=(1.05, 0.97, 1.02))
-    fit = align._climb(points, bins, atlas, start, 64, n_iter=60, tol=-1.0)
+    fit = align._climb(points, bins, atlas, start, 1.0, 64, n_iter=60, tol=-1.0)
     assert len(fit.objective) > 10
     assert np.diff(fit.objective).min() >= -1e-9
     corners = np.array([[x, y, z, 1] for x in (-70, 70) for y in (-100, 70) for z in (-50, 80)])
@@ -174,13 +190,18 @@ def test_learning_the_histograms_never_lowers_their_posterior(drawn):
 
 
 def test_the_strain_of_a_turn_costs_nothing_and_its_gradient_is_right(rng):
-    assert align._penalty(perturbed(pitch=20.0, yaw=10.0))[0] == pytest.approx(0, abs=1e-12)
+    def strain(matrix, size=1.3):
+        return align._penalty(matrix, size)[0]
+
+    turned = perturbed(pitch=20.0, yaw=10.0, scale=(1.3, 1.3, 1.3))
+    assert strain(turned) == pytest.approx(0, abs=1e-12)
+    assert strain(turned, 1.0) > 0.1
     matrix = perturbed(scale=(1.1, 0.9, 1.2), shear=(0.1, 0.2, -0.1), roll=7.0)
-    _, gradient, _ = align._penalty(matrix)
+    _, gradient, _ = align._penalty(matrix, 1.3)
     for i in range(9):
         step = np.zeros((4, 4))
         step[i // 3, i % 3] = 1e-6
-        numeric = (align._penalty(matrix + step)[0] - align._penalty(matrix - step)[0]) / 2e-6
+        numeric = (strain(matrix + step) - strain(matrix - step)) / 2e-6
         assert gradient[i] == pytest.approx(numeric, abs=1e-8)
 
 
@@ -217,8 +238,8 @@ def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
     whole = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
     climb, turned = align._climb, np.diag([-1.0, -1.0, 1.0, 1.0])
 
-    def misled(points, bins, atlas, start, n_bins, **kwargs):
-        fit = climb(points, bins, atlas, start, n_bins, **kwargs)
+    def misled(points, bins, atlas, start, size, n_bins, **kwargs):
+        fit = climb(points, bins, atlas, start, size, n_bins, **kwargs)
         if kwargs["n_iter"] == 30 and start is misled.first:  # a coarse climb
             return replace(fit, matrix=turned @ fit.matrix, objective=fit.objective + 1.0)
         return fit

@@ -1,0 +1,64 @@
+"""Where the affine alignment starts: guesses of the map from a scan to the template."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
+MIDDLE_MM = np.array([0.0, -18.0, 10.0])  # of the template's brain, between its sides
+UPPER_MM = 120.0  # of a head, from its top, over which its width is taken
+HEAD_WIDTH_MM, BRAIN_WIDTH_MM = 143.0, 130.0
+"""Usual width of a head and of a brain, between the 2 and 98 per cent quantiles."""
+SAME_SIZE = (0.9, 1.1)  # of the usual width: from here the alignment finds the size by itself
+SCALES = (0.7, 1.45)
+
+
+def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np.ndarray]:
+    """Guesses of the map from world to template for a head.
+
+    The top of the head and the median of x and y fix the translation; the head may be pitched back
+    or forth, so several pitches are tried about the middle of the brain, and it may be turned
+    sideways or carry something on top, so that several heights are. Where it is much narrower or
+    wider than heads are (a child's, or another unit in the header), so are some guesses; a head
+    that is cut off may be narrow as well, so that these do not take the place of the others.
+
+    Parameters
+    ----------
+    points : (N, 3) float64 ndarray, world coordinates of the head's samples, mm (RAS+)
+    above_brain_mm : float
+        How far the highest samples lie above the top of the brain; 0 where the brain is alone,
+        whose height is known.
+
+    Returns
+    -------
+    list of (4, 4) float64 ndarray, world mm to template mm
+    """
+    alone = above_brain_mm == 0
+    lower = (0.0,) if alone else (0.0, 20.0)
+    guesses = [(1.0, mm) for mm in lower]
+    size = _width(points) / (BRAIN_WIDTH_MM if alone else HEAD_WIDTH_MM)
+    if size > 0 and not SAME_SIZE[0] <= size <= SAME_SIZE[1]:
+        guesses.append((float(np.clip(1 / size, *SCALES)), 0.0))
+    top = np.quantile(points[:, 2], 0.998)
+    starts = []
+    for (scale, mm), pitch in product(guesses, np.deg2rad([0.0, -20.0, 20.0])):
+        near = points[points[:, 2] > top - 150 / scale]
+        centre = np.array([np.median(near[:, 0]), np.median(near[:, 1]), top])
+        placed = np.diag([scale, scale, scale, 1.0])
+        placed[:3, 3] = [0.0, MIDDLE_MM[1], BRAIN_TOP_MM + above_brain_mm - mm]
+        placed[:3, 3] -= scale * centre
+        c, s = np.cos(pitch), np.sin(pitch)
+        turn = np.eye(4)
+        turn[1:3, 1:3] = [[c, -s], [s, c]]
+        middle = np.eye(4)
+        middle[:3, 3] = MIDDLE_MM
+        starts.append(middle @ turn @ np.linalg.inv(middle) @ placed)
+    return starts
+
+
+def _width(points: np.ndarray) -> float:
+    """Extent of the upper part of a head (N, 3) along x, mm."""
+    upper = points[points[:, 2] > np.quantile(points[:, 2], 0.998) - UPPER_MM]
+    return float(np.ptp(np.quantile(upper[:, 0], [0.02, 0.98])))

@@ -1,0 +1,47 @@
+"""Where the alignment starts, for heads of a known shape."""
+
+import numpy as np
+import pytest
+
+from gmmseg.spatial import starts
+
+HEAD_MM = np.array([75.0, 95.0, 120.0])  # half-axes
+
+
+@pytest.fixture(scope="module")
+def head():
+    """(N, 3) points in a blunt ellipsoid that is as wide as a head, somewhere in space."""
+    points = np.random.default_rng(0).uniform(-1, 1, (60_000, 3))
+    return points[(points**4).sum(1) < 1] * HEAD_MM + [40.0, -30.0, 500.0]
+
+
+def scales(found):
+    return np.cbrt([np.linalg.det(start[:3, :3]) for start in found])
+
+
+def test_a_head_of_the_usual_size_starts_from_its_own_size_alone(head):
+    found = starts.starting_points(head)
+    assert len(found) == 6  # three pitches, two heights
+    np.testing.assert_allclose(scales(found), 1.0)
+
+
+@pytest.mark.parametrize("size", [0.75, 1.3])
+def test_a_head_of_another_size_starts_from_the_usual_one_too(head, size):
+    found = scales(starts.starting_points(head * size))
+    assert len(found) == 9
+    np.testing.assert_allclose(found[:6], 1.0)
+    np.testing.assert_allclose(found[6:], 1 / size, rtol=0.1)
+
+
+@pytest.mark.parametrize("size", [0.75, 1.3])
+def test_the_top_of_a_head_lies_above_that_of_the_brain_whatever_its_size(head, size):
+    top = np.array([40.0, -30.0, 620.0, 1 / size]) * size
+    found = starts.starting_points(head * size)
+    for start in (found[0], found[6]):  # not pitched
+        expected = [0, starts.MIDDLE_MM[1], starts.BRAIN_TOP_MM + 10]
+        np.testing.assert_allclose((start @ top)[:3], expected, atol=5)
+
+
+def test_sizes_no_head_has_are_not_followed(head):
+    assert scales(starts.starting_points(head * 0.1)).max() == pytest.approx(starts.SCALES[1])
+    assert scales(starts.starting_points(head * 10)).min() == pytest.approx(starts.SCALES[0])
