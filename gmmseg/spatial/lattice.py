@@ -12,6 +12,9 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, sample_prior
 
 MARGIN_MM = 15.0  # of head around the brain that takes part in the fit
+BRIGHTEST = 2.0
+"""Times the brightest tissue: more is a stray value or bare fat, which the mixture should not
+stretch to."""
 MIN_SAMPLES = 100
 
 
@@ -67,6 +70,8 @@ def sample_lattice(
 ) -> Lattice:
     """Take the brain and ``MARGIN_MM`` around it from a coarse image, cut to their box.
 
+    Values above :data:`BRIGHTEST` times the brain's 98 per cent quantile are lowered to that.
+
     Parameters
     ----------
     coarse : (X, Y, Z) float ndarray
@@ -105,10 +110,12 @@ def sample_lattice(
             f"The image has the value {high:g} nearly everywhere in the brain; "
             f"check that it is a scan of a head."
         )
+    tissue = coarse[inside & used & ~outside]
+    ceiling = BRIGHTEST * float(np.quantile(tissue if tissue.size else coarse[used], 0.98))
     first, cut = _box(used)
     moved = to_template.copy()
     moved[:3, 3] += to_template[:3, :3] @ first
-    values = np.nan_to_num(cut(coarse).astype(np.float64))
+    values = np.minimum(np.nan_to_num(cut(coarse).astype(np.float64)), ceiling)
     return Lattice(values, cut(used), cut(outside), spacing, moved, first, np.asarray(step))
 
 

@@ -16,12 +16,11 @@ from gmmseg.checks import InputError
 from gmmseg.layout import laid_out
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
-from gmmseg.spatial import labelling, plausibility, trend, unified
+from gmmseg.spatial import foreground, labelling, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
-from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, sample_lattice
@@ -186,10 +185,11 @@ class _Head:
     def of(cls, scan: volumes.Volume, mask: np.ndarray | None, settings: BrainSettings) -> _Head:
         canonical = volumes.to_canonical(scan)
         data, stripped = canonical.data, bool(settings.stripped)
+        spacing = volumes.voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
         elif settings.stripped is not False:
-            mask = stripped_brain(data, scan.voxel_ml, force=stripped)
+            mask = foreground.stripped_brain(data, spacing, force=stripped)
             if stripped and mask is None:
                 raise InputError(
                     "The image was said to be skull-stripped, but it has no constant background; "
@@ -205,11 +205,9 @@ class _Head:
             raise InputError(
                 f"The image has {data.size} voxels; at least {MIN_VOXELS} of brain are needed."
             )
-        lowest = float(np.nanmin(data))
-        offset = lowest if lowest < 0 else 0.0
-        if offset:
-            data = data - np.float32(offset)
-        spacing = volumes.voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
+        offset = foreground.negative_floor(data if mask is None else data[mask])
+        if np.nanmin(data) < 0:
+            data = np.maximum(data, np.float32(offset)) - np.float32(offset)
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
 
 

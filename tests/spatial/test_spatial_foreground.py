@@ -10,10 +10,11 @@ from gmmseg.spatial.foreground import (
     filled,
     head_foreground,
     largest_component,
+    negative_floor,
     stripped_brain,
 )
 
-VOXEL_ML = 0.008  # the sample has voxels of 2 mm
+SPACING = np.full(3, 2.0)  # of the sample, mm
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,26 @@ def test_the_foreground_holds_the_brain_and_leaves_the_air_out(scan, head, sampl
     assert not head[-1, -1, -1]
 
 
+def test_bright_noise_in_the_air_is_no_head(scan, head, rng):
+    """As in MP2RAGE: what is left is most of the head and little else, with the whole brain."""
+    thin = np.ascontiguousarray(scan[::2, ::2, ::2])
+    noisy = np.where(head, thin, rng.uniform(0, np.quantile(thin[head], 0.99), thin.shape))
+    found = head_foreground(noisy, np.full(3, 4.0))
+    assert 2 * np.count_nonzero(found & head) / (found.sum() + head.sum()) > 0.75
+    assert found.mean() < 0.8
+
+
+def test_padding_and_stray_values_are_not_the_floor_of_the_intensities(rng):
+    values = rng.normal(0, 1, 100_000)
+    assert negative_floor(values) == values.min()
+    assert negative_floor(values + 10) == 0
+    assert negative_floor(np.append(values, [-1e4] * 50_000)) == pytest.approx(-3.1, abs=0.2)
+    assert negative_floor(np.append(values, [-1e3, -2e3, -3e3])) == pytest.approx(-3.1, abs=0.2)
+    assert negative_floor(np.append(values + 10, [-1e4] * 50_000)) == 0
+    assert negative_floor(np.full(3, -5.0)) == -5
+    assert negative_floor(np.array([np.nan])) == 0
+
+
 def test_an_image_of_one_value_has_no_foreground():
     assert not head_foreground(np.full((20, 20, 20), 7.0), np.full(3, 3.0)).any()
 
@@ -44,37 +65,50 @@ def test_an_image_of_one_value_has_no_foreground():
 @pytest.mark.parametrize("background", [0.0, -1000.0, np.nan])
 def test_a_brain_on_a_constant_background_is_recognised(scan, sample_truth, background):
     brain = sample_truth > 0
-    found = stripped_brain(np.where(brain, scan + 1, np.float32(background)), VOXEL_ML)
+    found = stripped_brain(np.where(brain, scan + 1, np.float32(background)), SPACING)
     assert found is not None
     assert found[brain].mean() > 0.999
     assert np.count_nonzero(found & ~brain) < 0.05 * brain.sum()  # enclosed holes are filled
 
 
 def test_a_whole_head_is_no_stripped_brain(scan):
-    assert stripped_brain(scan, VOXEL_ML) is None
+    assert stripped_brain(scan, SPACING) is None
+
+
+@pytest.mark.parametrize("size", [1.0, 0.8, 0.7])
+def test_a_small_head_on_a_constant_background_is_no_brain_and_its_brain_is(
+    scan, head, sample_truth, size
+):
+    """A child's head is as large as an adult's brain; what tells them apart is bone."""
+    full = np.kron(head, np.ones((2, 2, 2), bool))[tuple(map(slice, scan.shape))]
+    full = np.pad(full, [(0, n - m) for n, m in zip(scan.shape, full.shape, strict=True)])
+    full[:, :, : scan.shape[2] // 4] = False  # within the volumes of brains, once it is small
+    assert stripped_brain(np.where(full, scan + 1, np.float32(0)), size * SPACING) is None
+    brain = np.where(sample_truth > 0, scan + 1, np.float32(0))
+    assert stripped_brain(brain, size * SPACING) is not None
 
 
 def test_a_whole_head_whose_air_was_set_to_zero_is_no_stripped_brain(scan, head):
     full = np.kron(head, np.ones((2, 2, 2), bool))
     full = np.pad(full, [(0, max(0, n - m)) for n, m in zip(scan.shape, full.shape, strict=True)])
     full = full[tuple(slice(n) for n in scan.shape)]
-    assert stripped_brain(np.where(full, scan + 1, 0), VOXEL_ML) is None
+    assert stripped_brain(np.where(full, scan + 1, 0), SPACING) is None
 
 
 def test_the_foreground_is_taken_for_the_brain_whatever_its_size_when_told_so():
     small = np.zeros((30, 30, 30), np.float32)
     small[10:20, 10:20, 10:20] = 5.0
-    assert stripped_brain(small, VOXEL_ML) is None
-    assert np.count_nonzero(stripped_brain(small, VOXEL_ML, force=True)) == 1000
+    assert stripped_brain(small, SPACING) is None
+    assert np.count_nonzero(stripped_brain(small, SPACING, force=True)) == 1000
 
 
 def test_two_large_parts_are_no_brain(scan, sample_truth):
     """A brain and, apart from it, more than a tenth of its size: not a cleanly stripped scan."""
     data = np.where(sample_truth > 0, scan + 1, np.float32(0))
-    assert stripped_brain(data, VOXEL_ML) is not None
+    assert stripped_brain(data, SPACING) is not None
     data[:, :20, :24] = 50.0
     data[:, 20:22] = 0.0
-    assert stripped_brain(data, VOXEL_ML) is None
+    assert stripped_brain(data, SPACING) is None
 
 
 def test_the_largest_part_is_kept_and_an_empty_mask_stays_empty():

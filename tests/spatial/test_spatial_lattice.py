@@ -50,6 +50,16 @@ def test_sides_are_quick_to_transform_and_may_reach_beyond_the_image(rng):
     np.testing.assert_allclose(world[:3], 3.0 * np.argwhere(np.ones(values.shape))[5])
 
 
+def test_stray_values_are_lowered_to_twice_the_brightest_tissue(ball, rng):
+    values = rng.normal(100, 5, (N, N, N))
+    plain = lattice_of(values, ball)
+    values[5, 6, 6] = values[1, 6, 6] = 1e5  # in the brain and beside it
+    lattice = lattice_of(values, ball)
+    changed = lattice.values != plain.values
+    assert np.count_nonzero(changed) == 2
+    assert np.all(np.abs(lattice.values[changed] - 220) < 10)  # 110 is about the 98 per cent
+
+
 def test_outside_a_mask_is_known_to_be_outside(ball, rng):
     mask = np.zeros((N, N, N), bool)
     mask[4:9, 4:9, 4:9] = True
