@@ -66,6 +66,14 @@ class Stress:
     contrast: str | None = None
 
 
+def _head(scan: perturb.Scan) -> np.ndarray:
+    """Mask of the head, in steps of 3 mm."""
+    step = np.maximum(1, np.rint(3 / scan.spacing)).astype(int)
+    head = head_foreground(scan.data[:: step[0], :: step[1], :: step[2]], scan.spacing * step)
+    rows = [np.arange(n) // s for n, s in zip(scan.data.shape, step, strict=True)]
+    return head[np.ix_(*rows)]
+
+
 def _crop(scan: perturb.Scan, top: float, bottom: float) -> perturb.Scan:
     """Take mm off the top of the head, and off the bottom of the field of view."""
     step = np.maximum(1, np.rint(3 / scan.spacing)).astype(int)
@@ -107,6 +115,15 @@ def _stresses() -> dict[str, Stress]:
     out["voxels 2 mm"] = Stress(lambda s, c: perturb.coarse(s, (2, 2, 2)), resamples=True)
     out["noise 12 %"] = Stress(
         lambda s, c: perturb.noisy(s, 0.12 * c.means["WM"], np.random.default_rng(4)), bound=0.90
+    )
+    out["size .75"] = Stress(lambda s, c: perturb.resized_header(s, 0.75))
+    out["size 1.2"] = Stress(lambda s, c: perturb.resized_header(s, 1.2))
+    out["stray values"] = Stress(
+        lambda s, c: perturb.with_stray_values(s, 50, np.random.default_rng(5))
+    )
+    out["padding below 0"] = Stress(lambda s, c: perturb.padded(s, _head(s), -3 * s.data.max()))
+    out["noise for air"] = Stress(
+        lambda s, c: perturb.noisy_air(s, _head(s), np.random.default_rng(6))
     )
     out["times 1e-3"] = Stress(lambda s, c: perturb.scaled(s, 1e-3))
     out["times 1e5"] = Stress(lambda s, c: perturb.scaled(s, 1e5))

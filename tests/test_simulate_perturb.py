@@ -18,6 +18,7 @@ def scan(rng):
 EXACT = {  # changes that move voxels and interpolate nothing
     "turned_header": lambda s: perturb.turned_header(s, (0, 30, 0)),
     "moved_header": lambda s: perturb.moved_header(s, (60, 0, -60)),
+    "resized_header": lambda s: perturb.resized_header(s, 0.7),
     "without_origin": perturb.without_origin,
     "shifted up": lambda s: perturb.shifted(s, 2, 9.0),
     "shifted down": lambda s: perturb.shifted(s, 1, -4.0),
@@ -106,3 +107,25 @@ def test_the_face_goes_and_the_brain_stays():
     assert changed.data[brain].all()
     assert not changed.data[:, 36, 8].any()  # y 80, z -60: below the eyes
     assert changed.data[:, 5].all()  # the back of the head
+
+
+def test_a_resized_header_makes_every_voxel_longer_or_shorter(scan):
+    np.testing.assert_allclose(perturb.resized_header(scan, 0.5).spacing, scan.spacing / 2)
+
+
+def test_stray_values_lie_far_off_and_are_as_many_as_asked_for(scan, rng):
+    data = perturb.with_stray_values(scan, 5, rng).data
+    top = scan.data.max()
+    assert 1 <= np.count_nonzero(data > 50 * top) <= 5
+    assert 1 <= np.count_nonzero(data < -50 * top) <= 5
+    assert np.count_nonzero(data != scan.data) <= 10
+
+
+def test_padding_and_noise_take_the_place_of_air_alone(scan, rng):
+    head = scan.data > 1.5
+    padded, noisy = perturb.padded(scan, head, -7.0), perturb.noisy_air(scan, head, rng)
+    assert (padded.data[~head] == -7).all()
+    assert noisy.data[~head].std() > 0.25 * scan.data[head].max()
+    assert noisy.data[~head].min() >= 0
+    for changed in (padded, noisy):
+        np.testing.assert_array_equal(changed.data[head], scan.data[head])

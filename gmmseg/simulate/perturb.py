@@ -88,6 +88,13 @@ def turned(scan: Scan, rotation: ArrayLike, *, order: int = 3) -> Scan:
     return Scan(np.maximum(data, 0), scan.affine, scan.to_source @ back)
 
 
+def resized_header(scan: Scan, factor: float) -> Scan:
+    """Same voxels, said to be ``factor`` times as long: a child's head, or a giant's."""
+    affine = scan.affine.copy()
+    affine[:3, :3] *= factor
+    return Scan(scan.data, affine, scan.to_source)
+
+
 def moved_header(scan: Scan, shift_mm: ArrayLike) -> Scan:
     """Same voxels, said to lie ``shift_mm`` (3,) further."""
     affine = scan.affine.copy()
@@ -185,6 +192,25 @@ def coarse(scan: Scan, spacing: ArrayLike) -> Scan:
 def noisy(scan: Scan, sigma: float, rng: np.random.Generator) -> Scan:
     """Rician noise of standard deviation ``sigma`` (image units) on top."""
     return Scan(add_rician_noise(scan.data, sigma, rng), scan.affine, scan.to_source)
+
+
+def with_stray_values(scan: Scan, number: int, rng: np.random.Generator) -> Scan:
+    """``number`` voxels a hundred times as bright as the brightest, and as many as far below 0."""
+    data = scan.data.copy()
+    data.flat[rng.integers(data.size, size=number)] = 100 * scan.data.max()
+    data.flat[rng.integers(data.size, size=number)] = -100 * scan.data.max()
+    return Scan(data, scan.affine, scan.to_source)
+
+
+def padded(scan: Scan, head: np.ndarray, value: float) -> Scan:
+    """All outside ``head`` (X, Y, Z), bool, set to one value."""
+    return Scan(np.where(head, scan.data, np.float32(value)), scan.affine, scan.to_source)
+
+
+def noisy_air(scan: Scan, head: np.ndarray, rng: np.random.Generator) -> Scan:
+    """Noise as bright as tissue outside ``head`` (X, Y, Z), bool: a ratio of images, as MP2RAGE."""
+    noise = rng.uniform(0, np.quantile(scan.data[head], 0.99), scan.data.shape)
+    return Scan(np.where(head, scan.data, noise.astype(np.float32)), scan.affine, scan.to_source)
 
 
 def scaled(scan: Scan, factor: float) -> Scan:
