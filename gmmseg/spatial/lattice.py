@@ -11,7 +11,7 @@ from scipy import fft, ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, sample_prior
 
-MARGIN_MM = 15.0  # of head around the brain that takes part in the fit
+MARGIN_MM = 16.5  # of head around the brain that takes part in the fit, in the template
 BRIGHTEST = 2.0
 """Times the brightest tissue: more is a stray value or bare fat, which the mixture should not
 stretch to."""
@@ -68,7 +68,7 @@ def sample_lattice(
     atlas: TissueAtlas,
     step: np.ndarray,
 ) -> Lattice:
-    """Take the brain and ``MARGIN_MM`` around it from a coarse image, cut to their box.
+    """Take the brain and :data:`MARGIN_MM` around it from a coarse image, cut to their box.
 
     Values above :data:`BRIGHTEST` times the brain's 98 per cent quantile are lowered to that.
 
@@ -97,7 +97,8 @@ def sample_lattice(
         coarse, ~nothing, nothing, spacing, to_template, np.zeros(3, int), np.asarray(step)
     )
     inside = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(coarse.shape) > 0.2
-    used = ndimage.distance_transform_edt(~inside, sampling=spacing) < MARGIN_MM
+    steps = np.sqrt((to_template[:3, :3] ** 2).sum(0))  # between lattice points, in the template
+    used = ndimage.distance_transform_edt(~inside, sampling=steps) < MARGIN_MM
     outside = nothing if mask is None else ~mask
     if mask is not None:
         used |= mask

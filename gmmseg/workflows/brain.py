@@ -205,8 +205,9 @@ class _Head:
             raise InputError(
                 f"The image has {data.size} voxels; at least {MIN_VOXELS} of brain are needed."
             )
-        offset = foreground.negative_floor(data if mask is None else data[mask])
+        offset = 0.0
         if np.nanmin(data) < 0:
+            offset = foreground.negative_floor(data if mask is None else data[mask])
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
 
