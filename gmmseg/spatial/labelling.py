@@ -11,7 +11,7 @@ from scipy import ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, corner, sample_prior
 from gmmseg.spatial.foreground import ellipsoid, filled, largest_component
-from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.lattice import NO_BRAIN, Lattice
 from gmmseg.spatial.unified import UnifiedFit
 
 NEVER = 50.0  # nats
@@ -46,7 +46,7 @@ def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tupl
     sample_prior(atlas.maps, points, prior)
     inside = prior[:, : atlas.n_inside].sum(1).reshape(lattice.shape) > MIN_PRIOR
     if not inside.any():
-        raise InputError("No brain could be found in the image; give its mask with --mask.")
+        raise InputError(NO_BRAIN)
     return _cut(np.nonzero(inside), lattice.first, lattice.step, 2, shape)
 
 

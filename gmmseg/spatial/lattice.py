@@ -16,6 +16,7 @@ BRIGHTEST = 2.0
 """Times the brightest tissue: more is a stray value or bare fat, which the mixture should not
 stretch to."""
 MIN_SAMPLES = 100
+NO_BRAIN = "No brain could be found in the image; give its mask with --mask."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +98,8 @@ def sample_lattice(
         coarse, ~nothing, nothing, spacing, to_template, np.zeros(3, int), np.asarray(step)
     )
     inside = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(coarse.shape) > 0.2
+    if not inside.any():  # there would be nothing to take a distance from
+        raise InputError(NO_BRAIN)
     steps = np.sqrt((to_template[:3, :3] ** 2).sum(0))  # between lattice points, in the template
     used = ndimage.distance_transform_edt(~inside, sampling=steps) < MARGIN_MM
     outside = nothing if mask is None else ~mask
@@ -104,7 +107,7 @@ def sample_lattice(
         used |= mask
     used &= np.isfinite(coarse)
     if np.count_nonzero(used & ~outside) < MIN_SAMPLES:
-        raise InputError("No brain could be found in the image; give its mask with --mask.")
+        raise InputError(NO_BRAIN)
     low, high = np.quantile(coarse[used & ~outside], [0.02, 0.98])
     if not high > low:
         raise InputError(
