@@ -8,10 +8,10 @@ import numpy as np
 
 BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
 MIDDLE_MM = np.array([0.0, -18.0, 10.0])  # of the template's brain, between its sides
-UPPER_MM = 120.0  # of a head, from its top, over which its width is taken
-HEAD_WIDTH_MM, BRAIN_WIDTH_MM = 143.0, 130.0
-"""Usual width of a head and of a brain, between the 2 and 98 per cent quantiles."""
-SAME_SIZE = (0.9, 1.1)  # of the usual width: from here the alignment finds the size by itself
+UPPER_MM = 120.0  # of a head, from its top, over which its width and length are taken
+HEAD_MM, BRAIN_MM = np.array([143.0, 173.0]), np.array([115.0, 145.0])
+"""Usual width and length of a head and of a brain, between the 2 and 98 per cent quantiles."""
+SAME_SIZE = (0.9, 1.1)  # of the usual: from here the alignment finds the size by itself
 SCALES = (0.7, 1.45)
 
 
@@ -20,9 +20,9 @@ def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np
 
     The top of the head and the median of x and y fix the translation; the head may be pitched back
     or forth, so several pitches are tried about the middle of the brain, and it may be turned
-    sideways or carry something on top, so that several heights are. Where it is much narrower or
-    wider than heads are (a child's, or another unit in the header), so are some guesses; a head
-    that is cut off may be narrow as well, so that these do not take the place of the others.
+    sideways or carry something on top, so that several heights are. Where it is both narrower and
+    shorter than heads are (a child's), or wider and longer, so are some guesses. A head that is
+    cut off at one side is narrow alone.
 
     Parameters
     ----------
@@ -38,8 +38,9 @@ def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np
     alone = above_brain_mm == 0
     lower = (0.0,) if alone else (0.0, 20.0)
     guesses = [(1.0, mm) for mm in lower]
-    size = _width(points) / (BRAIN_WIDTH_MM if alone else HEAD_WIDTH_MM)
-    if size > 0 and not SAME_SIZE[0] <= size <= SAME_SIZE[1]:
+    sizes = _extent(points) / (BRAIN_MM if alone else HEAD_MM)
+    if sizes.max() < SAME_SIZE[0] or sizes.min() > SAME_SIZE[1]:
+        size = max(float(np.sqrt(sizes.prod())), 1e-9)
         guesses.append((float(np.clip(1 / size, *SCALES)), 0.0))
     top = np.quantile(points[:, 2], 0.998)
     starts = []
@@ -58,7 +59,7 @@ def starting_points(points: np.ndarray, above_brain_mm: float = 10.0) -> list[np
     return starts
 
 
-def _width(points: np.ndarray) -> float:
-    """Extent of the upper part of a head (N, 3) along x, mm."""
+def _extent(points: np.ndarray) -> np.ndarray:
+    """Extent (2,) of the upper part of a head (N, 3) along x and y, mm."""
     upper = points[points[:, 2] > np.quantile(points[:, 2], 0.998) - UPPER_MM]
-    return float(np.ptp(np.quantile(upper[:, 0], [0.02, 0.98])))
+    return np.asarray(np.ptp(np.quantile(upper[:, :2], [0.02, 0.98], axis=0), axis=0))

@@ -33,6 +33,12 @@ def test_a_head_of_another_size_starts_from_the_usual_one_too(head, size):
     np.testing.assert_allclose(found[6:], 1 / size, rtol=0.1)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_head_that_is_cut_off_at_one_side_is_no_small_head(head, axis):
+    half = head[head[:, axis] > head[:, axis].mean()]
+    np.testing.assert_allclose(scales(starts.starting_points(half)), 1.0)
+
+
 @pytest.mark.parametrize("size", [0.75, 1.3])
 def test_the_top_of_a_head_lies_above_that_of_the_brain_whatever_its_size(head, size):
     top = np.array([40.0, -30.0, 620.0, 1 / size]) * size
