@@ -14,11 +14,11 @@ NOISE_MM, N_DEVIATIONS, AROUND_MM = 4.0, 1.5, 20.0
 the head reaches beyond its even parts."""
 BRAIN_ML = (300.0, 2300.0)
 """Volumes of a brain with its CSF, infant to adult; an adult's head has at least 2.5 litres."""
-SHELLS_MM = np.arange(3.0, 24.0, 3.0)  # below the surface: scalp, bone and what lies within
-SKULL_DIP = 0.85
-"""Median of a shell over that of the brightest one above it. Brains grow brighter with depth (.94
-and more on ten of them, some 30 per cent smaller than they were); heads have bone there (up to .77
-on eight of them, down to 60 per cent)."""
+SHELLS_MM = np.arange(3.0, 33.0, 3.0)  # below the surface: scalp, bone and what lies within
+SKULL_DIP = 0.8
+"""Median of a shell over that of one above it and one below it, the darker of the two. Brains grow
+brighter with depth, or darker in T2 (.84 and more on ten, as they are and inverted); heads have
+bone there (up to .77 on eight, also where their headers make them 60 per cent as large)."""
 
 
 def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -166,18 +166,17 @@ def stripped_brain(
 
 
 def _has_skull(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> bool:
-    """Whether there is a shell below the surface of a mask that is darker than one above it."""
+    """Whether a shell below the surface of a mask is darker than what lies above and below it."""
     thin = tuple(slice(None, None, max(1, round(2.0 / mm))) for mm in spacing)
     step = np.array([side.step for side in thin])
     padded = np.pad(mask[thin], 1)
     depth = ndimage.distance_transform_edt(padded, sampling=spacing * step)[1:-1, 1:-1, 1:-1]
-    values, brightest = data[thin], -np.inf
+    values, medians = data[thin], []
     for low, high in pairwise(SHELLS_MM):
         shell = values[(depth > low) & (depth <= high) & np.isfinite(values)]
         if not shell.size:
             break
-        median = float(np.median(shell))
-        if median < SKULL_DIP * brightest:
-            return True
-        brightest = max(brightest, median)
-    return False
+        medians.append(float(np.median(shell)))
+    shells = np.array(medians)
+    above, below = np.maximum.accumulate(shells), np.maximum.accumulate(shells[::-1])[::-1]
+    return bool((shells < SKULL_DIP * np.minimum(above, below)).any())

@@ -84,8 +84,10 @@ def test_a_small_head_on_a_constant_background_is_no_brain_and_its_brain_is(
     full = np.pad(full, [(0, n - m) for n, m in zip(scan.shape, full.shape, strict=True)])
     full[:, :, : scan.shape[2] // 4] = False  # within the volumes of brains, once it is small
     assert stripped_brain(np.where(full, scan + 1, np.float32(0)), size * SPACING) is None
-    brain = np.where(sample_truth > 0, scan + 1, np.float32(0))
-    assert stripped_brain(brain, size * SPACING) is not None
+    brain = sample_truth > 0
+    assert stripped_brain(np.where(brain, scan + 1, np.float32(0)), size * SPACING) is not None
+    inverted = np.where(brain, 1.2 * scan[brain].max() - scan, np.float32(0))  # as T2: dark within
+    assert stripped_brain(inverted, size * SPACING) is not None
 
 
 def test_a_whole_head_whose_air_was_set_to_zero_is_no_stripped_brain(scan, head):
