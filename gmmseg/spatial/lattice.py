@@ -11,7 +11,7 @@ from scipy import fft, ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, sample_prior
 
-MARGIN_MM = 16.5  # of head around the brain that takes part in the fit, in the template
+MARGIN_MM = 15.0  # of head around the brain that takes part in the fit, in the template
 BRIGHTEST = 2.0
 """Times the brightest tissue: more is a stray value or bare fat, which the mixture should not
 stretch to."""
