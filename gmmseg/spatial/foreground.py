@@ -171,7 +171,7 @@ def _has_skull(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> bool:
     step = np.array([side.step for side in thin])
     padded = np.pad(mask[thin], 1)
     depth = ndimage.distance_transform_edt(padded, sampling=spacing * step)[1:-1, 1:-1, 1:-1]
-    values, medians = data[thin], []
+    values, medians = data[thin] - np.float32(negative_floor(data[mask])), []
     for low, high in pairwise(SHELLS_MM):
         shell = values[(depth > low) & (depth <= high) & np.isfinite(values)]
         if not shell.size:

@@ -90,6 +90,13 @@ def test_a_small_head_on_a_constant_background_is_no_brain_and_its_brain_is(
     assert stripped_brain(inverted, size * SPACING) is not None
 
 
+def test_a_brain_in_standard_scores_is_a_brain(scan, sample_truth):
+    """Half of its intensities are negative, and those of its surface lie near the background."""
+    brain = sample_truth > 0
+    scores = (scan - scan[brain].mean()) / scan[brain].std()
+    assert stripped_brain(np.where(brain, scores, np.float32(0)), SPACING) is not None
+
+
 def test_a_whole_head_whose_air_was_set_to_zero_is_no_stripped_brain(scan, head):
     full = np.kron(head, np.ones((2, 2, 2), bool))
     full = np.pad(full, [(0, max(0, n - m)) for n, m in zip(scan.shape, full.shape, strict=True)])
