@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from gmmseg.spatial.floor import negative_floor
+
 BLUR_MM = 3.0
 CLOSING_MM = 10.0
 FULL = 0.95  # of the image: that much head, and what fills the air is noise
@@ -39,10 +41,8 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
     from skimage.filters import threshold_otsu
 
     # Noise in the air must not pass for head: blur before the threshold.
-    sharp = values
-    values = ndimage.gaussian_filter(values, BLUR_MM / np.asarray(spacing))
-    high = np.quantile(values, 0.995)
-    clipped = np.clip(values, None, high)
+    blurred = ndimage.gaussian_filter(values, BLUR_MM / np.asarray(spacing))
+    clipped = np.clip(blurred, None, np.quantile(blurred, 0.995))
     if clipped.min() == clipped.max():
         return np.zeros(values.shape, bool)
     # Half of Otsu's threshold: bone and CSF are dark, air is darker.
@@ -56,7 +56,7 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
     head = largest_component(opened)
     for k in range(head.shape[2]):
         head[:, :, k] = filled(head[:, :, k])
-    return head if head.mean() <= FULL else _even_head(sharp, spacing)
+    return head if head.mean() <= FULL else _even_head(values, spacing)
 
 
 def _even_head(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -71,35 +71,6 @@ def _even_head(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -> np.
     if not core.any():
         return np.ones(values.shape, bool)
     return np.asarray(ndimage.distance_transform_edt(~core, sampling=spacing) < AROUND_MM)
-
-
-def negative_floor(values: np.ndarray) -> float:
-    """Lowest intensity of a scan that has negative ones, stray values and padding left out.
-
-    These lie further below all the others than the others are apart.
-
-    Parameters
-    ----------
-    values : float ndarray, image units; NaN where missing
-
-    Returns
-    -------
-    float, 0 or less
-
-    >>> negative_floor(np.linspace(-1.0, 5.0, 1000)), negative_floor(np.linspace(1.0, 5.0, 1000))
-    (-1.0, 0.0)
-    >>> negative_floor(np.append(np.linspace(0.0, 5.0, 1000), [-1000.0] * 500))
-    0.0
-    """
-    known = values[np.isfinite(values)]
-    lowest = float(known.min()) if known.size else 0.0
-    if lowest >= 0:
-        return 0.0
-    rest = known[known > lowest]
-    if not rest.size:
-        return lowest
-    low, high = np.quantile(rest, [0.001, 0.99])
-    return min(float(low), 0.0) if low - lowest > high - low else lowest
 
 
 def ellipsoid(radius: np.ndarray) -> np.ndarray:

@@ -16,11 +16,13 @@ from gmmseg.checks import InputError
 from gmmseg.layout import laid_out
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
-from gmmseg.spatial import foreground, labelling, plausibility, trend, unified
+from gmmseg.spatial import labelling, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
+from gmmseg.spatial.floor import negative_floor
+from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, sample_lattice
@@ -189,7 +191,7 @@ class _Head:
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
         elif settings.stripped is not False:
-            mask = foreground.stripped_brain(data, spacing, force=stripped)
+            mask = stripped_brain(data, spacing, force=stripped)
             if stripped and mask is None:
                 raise InputError(
                     "The image was said to be skull-stripped, but it has no constant background; "
@@ -207,7 +209,7 @@ class _Head:
             )
         offset = 0.0
         if np.nanmin(data) < 0:
-            offset = foreground.negative_floor(data if mask is None else data[mask])
+            offset = negative_floor(data if mask is None else data[mask])
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
 
