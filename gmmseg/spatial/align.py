@@ -174,7 +174,7 @@ def fit_masked(
     bins[inside] = 1 + _binned(np.nan_to_num(values[near][inside]), N_BINS - 1)
     keep = slice(None, None, max(1, len(index) // MAX_SAMPLES))
     points = index @ affine[:3, :3].T + affine[:3, 3]
-    starts = starting_points(points[inside], above_brain_mm=0.0)
+    starts = starting_points(points[inside], alone=True)
     return fit_affine(points[keep], bins[keep], atlas, starts)
 
 

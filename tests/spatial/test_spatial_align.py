@@ -99,7 +99,7 @@ def test_the_starts_alone_are_far_from_what_is_found(head, plain):
     """Negative control: 22 mm at the best, so that the fits above had a way to go."""
     _, affine, brain, corners = head
     points = np.argwhere(brain) @ affine[:3, :3].T + affine[:3, 3]
-    for first in starting_points(points, above_brain_mm=0.0):
+    for first in starting_points(points, alone=True):
         moved = corners @ (np.linalg.inv(plain.matrix) @ first).T - corners
         assert np.linalg.norm(moved[:, :3], axis=1).max() > 10.0
 
