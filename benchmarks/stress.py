@@ -76,10 +76,8 @@ def _head(scan: perturb.Scan) -> np.ndarray:
 
 def _crop(scan: perturb.Scan, top: float, bottom: float) -> perturb.Scan:
     """Take mm off the top of the head, and off the bottom of the field of view."""
-    step = np.maximum(1, np.rint(3 / scan.spacing)).astype(int)
-    thin = scan.data[:: step[0], :: step[1], :: step[2]]
-    rows = np.nonzero(head_foreground(thin, scan.spacing * step).any((0, 1)))[0]
-    above = scan.data.shape[2] - (rows.max() + 1) * step[2]
+    top_slice = int(np.nonzero(_head(scan).any((0, 1)))[0].max())
+    above = scan.data.shape[2] - 1 - top_slice
     return perturb.cropped(scan, 2, bottom, top + above * scan.spacing[2] if top else 0.0)
 
 
