@@ -11,7 +11,7 @@ from scipy import fft, ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas, sample_prior
 
-MARGIN_MM = 15.0  # of head around the brain that takes part in the fit, in the template
+MARGIN_MM = 16.0  # of head around the brain that takes part in the fit, in the template
 BRIGHTEST = 2.0
 """Times the brightest tissue: more is a stray value or bare fat, which the mixture should not
 stretch to."""
@@ -98,7 +98,8 @@ def sample_lattice(
         coarse, ~nothing, nothing, spacing, to_template, np.zeros(3, int), np.asarray(step)
     )
     inside = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(coarse.shape) > 0.2
-    if not inside.any():  # there would be nothing to take a distance from
+    brain = (inside if mask is None else mask) & np.isfinite(coarse)
+    if not inside.any() or np.count_nonzero(brain) < MIN_SAMPLES:
         raise InputError(NO_BRAIN)
     steps = np.sqrt((to_template[:3, :3] ** 2).sum(0))  # between lattice points, in the template
     used = ndimage.distance_transform_edt(~inside, sampling=steps) < MARGIN_MM
@@ -106,16 +107,13 @@ def sample_lattice(
     if mask is not None:
         used |= mask
     used &= np.isfinite(coarse)
-    if np.count_nonzero(used & ~outside) < MIN_SAMPLES:
-        raise InputError(NO_BRAIN)
     low, high = np.quantile(coarse[used & ~outside], [0.02, 0.98])
     if not high > low:
         raise InputError(
             f"The image has the value {high:g} nearly everywhere in the brain; "
             f"check that it is a scan of a head."
         )
-    tissue = coarse[inside & used & ~outside]
-    ceiling = BRIGHTEST * float(np.quantile(tissue if tissue.size else coarse[used], 0.98))
+    ceiling = BRIGHTEST * float(np.quantile(coarse[brain], 0.98))
     first, cut = _box(used)
     moved = to_template.copy()
     moved[:3, 3] += to_template[:3, :3] @ first
