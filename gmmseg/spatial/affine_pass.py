@@ -7,7 +7,7 @@ same to the last bit for any number of threads.
 import numpy as np
 from numba import njit, prange
 
-from gmmseg.spatial.atlas import corner
+from gmmseg.spatial.sampling import corner
 
 N_BLOCKS = 16  # fixed: see above
 

@@ -1,45 +1,68 @@
 """Smooth displacement of the atlas on a coarse lattice, by regularised Gauss-Newton steps.
 
-The energy is half the integral of ``membrane |grad u|^2 + bending |laplacian u|^2`` with Neumann
-borders, diagonal in the cosine transform; each step solves (data Hessian + energy) by conjugate
-gradients preconditioned in that transform.
+The displacement is a sum of cosines along each axis. Its energy is half the integral of
+``membrane |grad u|^2 + bending |laplacian u|^2`` with Neumann borders, and each product of cosines
+has its own share of it; a step solves (data Hessian + energy) by conjugate gradients, with those
+shares for preconditioner.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numba import njit, prange
-from scipy import fft
+
+CUTOFF_MM = 10.0
+"""Shortest wavelength of a displacement. Shorter ones cost more time than all others together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Elasticity:
-    """Stiffness of a displacement lattice: eigenvalues of the energy in the cosine transform."""
+    """Cosines that a displacement is a sum of, and how stiff it is along each.
 
-    # (n_0, n_1, n_2, 3) nats per mm^2, alike for the three components: spreading them out each time
-    # takes longer than the transform
+    Fields are (3, n_0, n_1, n_2) float32 ndarrays in mm (or nats per mm), coefficients of fields
+    (3, q_0, q_1, q_2) float32 ndarrays. The cosines are orthonormal, so that inner products of
+    coefficients are those of fields.
+
+    Attributes
+    ----------
+    axes : three (q_i, n_i) float32 ndarrays, the cosines along each axis
+    eigenvalues : (q_0, q_1, q_2) float32 ndarray
+        Stiffness of each product of cosines, nats per mm^2, alike for the three components.
+    """
+
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray]
     eigenvalues: np.ndarray
 
-    def apply(self, field: np.ndarray) -> np.ndarray:
-        """Energy gradient of ``field`` (n_0, n_1, n_2, 3), in nats per mm."""
-        return _field(self.eigenvalues * _spectrum(field))
+    def field(self, coefficients: np.ndarray) -> np.ndarray:
+        """Sum of the cosines."""
+        x, y, z = self.axes
+        return _planes_to_field(_along(x.T.copy(), coefficients), y.T.copy(), z)
 
-    def penalty(self, field: np.ndarray) -> float:
-        """Energy of ``field`` (n_0, n_1, n_2, 3), nats."""
-        spectrum = _spectrum(field)
-        return 0.5 * _inner(self.eigenvalues * spectrum, spectrum)
+    def coefficients(self, field: np.ndarray) -> np.ndarray:
+        """What a field has of each cosine."""
+        x, y, z = self.axes
+        return _along(x, _field_to_planes(field, y, z.T.copy()))
+
+    def slope(self, coefficients: np.ndarray) -> np.ndarray:
+        """Gradient of the energy by the coefficients, nats per mm."""
+        return self.eigenvalues * coefficients
+
+    def energy(self, coefficients: np.ndarray) -> float:
+        """Energy of a displacement, nats."""
+        return 0.5 * _inner(self.slope(coefficients), coefficients)
 
     def step(
-        self, displacement: np.ndarray, score: np.ndarray, n_iter: int = 6, tol: float = 0.02
+        self, coefficients: np.ndarray, score: np.ndarray, n_iter: int = 3, tol: float = 0.02
     ) -> np.ndarray:
-        """Gauss-Newton change of the displacement.
+        """Gauss-Newton change of a displacement.
 
         Parameters
         ----------
-        displacement : (n_0, n_1, n_2, 3) float32 ndarray, mm
-        score : (n_0, n_1, n_2, 3) float32 ndarray, nats per mm
+        coefficients : (3, q_0, q_1, q_2) float32 ndarray, of the displacement, mm
+        score : (3, n_0, n_1, n_2) float32 ndarray, nats per mm
             Gradient of the log-likelihood by the displacement at each lattice point, zero where
             there is no sample; the data Hessian is its outer product.
         n_iter : int, conjugate gradient iterations at most
@@ -47,24 +70,20 @@ class Elasticity:
 
         Returns
         -------
-        (n_0, n_1, n_2, 3) float32 ndarray, mm
+        (3, q_0, q_1, q_2) float32 ndarray, mm
         """
-        eigenvalues = self.eigenvalues
         stiffness = (score**2).mean() + 1e-12
-        preconditioner = 1 / (eigenvalues + stiffness)
-        # Residual and direction are kept as spectra, where energy and preconditioner are factors.
-        residual = _spectrum(score) - eigenvalues * _spectrum(displacement)
+        preconditioner = 1 / (self.eigenvalues + stiffness)
+        residual = self.coefficients(score) - self.slope(coefficients)
         direction = z = preconditioner * residual
         rz = start = _inner(residual, z)
-        out = np.zeros_like(score)
+        out = np.zeros_like(residual)
         if start == 0:  # at the maximum already
             return out
         for _ in range(n_iter):
-            field = _field(direction)
-            image = _spectrum(_outer(score, field))
-            image += eigenvalues * direction
+            image = self._hessian_times(direction, score)
             alpha = rz / _inner(direction, image)
-            out += alpha * field
+            out += alpha * direction
             residual = residual - alpha * image
             z = preconditioner * residual
             new = _inner(residual, z)
@@ -78,12 +97,13 @@ class Elasticity:
         """What a displacement that could have been any other costs the evidence, nats.
 
         Laplace's approximation, half the log determinant of 1 + data Hessian / energy, with the
-        mean of the Hessian in place of the Hessian: no less than that (Hadamard's inequality in
-        the cosine transform). Directions that the data say nothing about cost nothing.
+        mean of the Hessian in place of the Hessian: no less than that where there are as many
+        cosines as lattice points (Hadamard's inequality). Directions that the data say nothing
+        about cost nothing.
 
         Parameters
         ----------
-        score : (n_0, n_1, n_2, 3) float32 ndarray, nats per mm, as :meth:`step` takes it
+        score : (3, n_0, n_1, n_2) float32 ndarray, nats per mm, as :meth:`step` takes it
 
         Returns
         -------
@@ -93,34 +113,103 @@ class Elasticity:
         ----------
         MacKay (1992), doi 10.1162/neco.1992.4.3.415, section 2: the Occam factor.
         """
-        stiffness = (score**2).mean(axis=(0, 1, 2), dtype=np.float64)
-        return 0.5 * float(np.log1p(stiffness / self.eigenvalues).sum())
+        stiffness = (score**2).mean(axis=(1, 2, 3), dtype=np.float64)
+        return 0.5 * float(np.log1p(np.divide.outer(stiffness, self.eigenvalues)).sum())
+
+    def _hessian_times(self, coefficients: np.ndarray, score: np.ndarray) -> np.ndarray:
+        x, y, z = self.axes
+        planes = _along(x.T.copy(), coefficients)
+        pulled = _along(x, _pulled(planes, score, y, y.T.copy(), z, z.T.copy()))
+        pulled += self.slope(coefficients)
+        return pulled
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _outer(score: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Outer product of the score of each lattice point with itself, applied to the field there."""
-    out = np.empty_like(field)
-    for i in prange(field.shape[0]):
+def _along(matrix: np.ndarray, stacks: np.ndarray) -> np.ndarray:
+    """(3, q, ., .): each of three (n, ., .) stacks times a (q, n) matrix."""
+    _, n, rows, columns = stacks.shape
+    out = np.empty((3, len(matrix), rows, columns), np.float32)
+    half = (len(matrix) + 1) // 2
+    for task in prange(6):  # as many for any number of threads
+        a, first = task % 3, task // 3 * half
+        part = np.dot(matrix[first : first + half], stacks[a].reshape(n, rows * columns))
+        out[a, first : first + half] = part.reshape(-1, rows, columns)
+    return out
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _planes_to_field(planes: np.ndarray, y_t: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(3, n_0, n_1, n_2) field of (3, n_0, q_1, q_2) planes."""
+    out = np.empty((3, planes.shape[1], len(y_t), z.shape[1]), np.float32)
+    for i in prange(planes.shape[1]):
+        for a in range(3):
+            out[a, i] = np.dot(np.dot(y_t, planes[a, i]), z)
+    return out
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _field_to_planes(field: np.ndarray, y: np.ndarray, z_t: np.ndarray) -> np.ndarray:
+    """(3, n_0, q_1, q_2) planes of a (3, n_0, n_1, n_2) field."""
+    out = np.empty((3, field.shape[1], len(y), z_t.shape[1]), np.float32)
+    for i in prange(field.shape[1]):
+        for a in range(3):
+            out[a, i] = np.dot(y, np.dot(field[a, i], z_t))
+    return out
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _pulled(
+    planes: np.ndarray,
+    score: np.ndarray,
+    y: np.ndarray,
+    y_t: np.ndarray,
+    z: np.ndarray,
+    z_t: np.ndarray,
+) -> np.ndarray:
+    """Outer product of the score of each point with itself, applied to the field of the planes.
+
+    Plane by plane, which stays in the cache from the planes to the field and back.
+    """
+    out = np.empty_like(planes)
+    for i in prange(planes.shape[1]):
+        field = np.empty((3, len(y_t), z.shape[1]), np.float32)
+        for a in range(3):
+            field[a] = np.dot(np.dot(y_t, planes[a, i]), z)
         for j in range(field.shape[1]):
             for k in range(field.shape[2]):
                 along = np.float32(0.0)
                 for a in range(3):
-                    along += score[i, j, k, a] * field[i, j, k, a]
+                    along += score[a, i, j, k] * field[a, j, k]
                 for a in range(3):
-                    out[i, j, k, a] = along * score[i, j, k, a]
+                    field[a, j, k] = along * score[a, i, j, k]
+        for a in range(3):
+            out[a, i] = np.dot(y, np.dot(field[a], z_t))
     return out
 
 
-def _spectrum(field: np.ndarray) -> np.ndarray:
-    """Orthonormal cosine transform of a field, component by component; keeps inner products."""
-    return fft.dctn(field, axes=(0, 1, 2), norm="ortho", workers=numba.get_num_threads())
+@njit(cache=True, parallel=True, nogil=True)
+def displaced(
+    base: np.ndarray, field: np.ndarray, where: np.ndarray, to_voxel: np.ndarray
+) -> np.ndarray:
+    """Atlas voxel coordinates of samples under a displacement.
 
+    Parameters
+    ----------
+    base : (N, 3) ndarray, coordinates before it
+    field : (3, P) float32 ndarray, displacement of all lattice points, mm
+    where : (N,) int64 ndarray, lattice point of each sample
+    to_voxel : (3, 3) ndarray, atlas voxels per mm
 
-def _field(spectrum: np.ndarray) -> np.ndarray:
-    return fft.idctn(
-        spectrum, axes=(0, 1, 2), norm="ortho", type=2, workers=numba.get_num_threads()
-    )
+    Returns
+    -------
+    (N, 3) ndarray of the dtype of ``base``
+    """
+    out = np.empty_like(base)
+    for n in prange(len(where)):
+        x, y, z = field[0, where[n]], field[1, where[n]], field[2, where[n]]
+        for a in range(3):
+            out[n, a] = base[n, a] + to_voxel[a, 0] * x + to_voxel[a, 1] * y + to_voxel[a, 2] * z
+    return out
 
 
 def _inner(a: np.ndarray, b: np.ndarray) -> float:
@@ -133,6 +222,7 @@ def elasticity(
     *,
     membrane: float,
     bending: float,
+    cutoff_mm: float = CUTOFF_MM,
 ) -> Elasticity:
     """Stiffness of a displacement lattice.
 
@@ -144,6 +234,8 @@ def elasticity(
         Cost of the squared slope of the displacement, nats per lattice point.
     bending : float
         Cost of its squared Laplacian, nats mm^2 per lattice point.
+    cutoff_mm : float
+        Shortest wavelength, mm; two points are the shortest that a lattice can have.
 
     Returns
     -------
@@ -154,10 +246,13 @@ def elasticity(
     Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018, section on the deformation
     prior; the eigenvalues are those of the seven-point Laplacian with Neumann borders.
     """
-    squares = [
-        (2 - 2 * np.cos(np.pi * np.arange(n) / n)) / mm**2
-        for n, mm in zip(shape, spacing, strict=True)
-    ]
+    axes, squares = [], []
+    for n, mm in zip(shape, spacing, strict=True):
+        q = min(n, int(np.ceil(2 * n * mm / cutoff_mm)))
+        angle = np.pi * np.arange(q)[:, None] / n
+        norm = np.sqrt(np.where(np.arange(q) == 0, 1.0, 2.0) / n)[:, None]
+        axes.append((norm * np.cos(angle * (np.arange(n) + 0.5))).astype(np.float32))
+        squares.append((2 - 2 * np.cos(angle[:, 0])) / mm**2)
     w2 = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
     eigenvalues = (membrane * w2 + bending * w2**2 + 1e-4).astype(np.float32)
-    return Elasticity(np.repeat(eigenvalues[..., None], 3, axis=-1))
+    return Elasticity((axes[0], axes[1], axes[2]), eigenvalues)

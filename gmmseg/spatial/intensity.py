@@ -157,6 +157,16 @@ class IntensityTable:
         """(B,) intensities of the grid."""
         return self.low + self.width * np.arange(len(self.density))
 
+    @property
+    def rows(self) -> np.ndarray:
+        """(B + 1, K) densities; the last row is for samples known to lie outside the brain.
+
+        Their value is not looked at, and the last class is the only one they can belong to.
+        """
+        known = np.full((1, self.density.shape[1]), STRAY)
+        known[0, -1] = 1.0
+        return np.concatenate([self.density, known])
+
 
 def tabulate(
     model: IntensityModel, low: float, high: float, floor: np.ndarray, n_grid: int = N_GRID
@@ -179,30 +189,43 @@ def tabulate(
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def expectation(
+def rows_of(
     values: np.ndarray,
+    log_field: np.ndarray,
     outside: np.ndarray,
-    prior: np.ndarray,
     low: float,
     width: float,
-    density: np.ndarray,
-    slope: np.ndarray,
-    curvature: np.ndarray,
-    likelihood: np.ndarray,
-    out: np.ndarray,
+    n_grid: int,
+    rows: np.ndarray,
+) -> None:
+    """Which row of a table each sample has once the bias is corrected.
+
+    Parameters
+    ----------
+    values, log_field : (N,) float64; the corrected intensity is ``values exp(log_field)``
+    outside : (N,) bool, True where the sample is known to lie outside the brain
+    low, width, n_grid : the grid of the table
+    rows : (N,) int32, written; ``n_grid``, the row beyond the grid, for the samples outside
+    """
+    for n in prange(len(values)):
+        row = n_grid
+        if not outside[n]:
+            at = int((values[n] * np.exp(log_field[n]) - low) / width + 0.5)
+            row = min(max(at, 0), n_grid - 1)
+        rows[n] = row
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def expectation(
+    rows: np.ndarray, prior: np.ndarray, density: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """One fused E-step over the samples.
 
     Parameters
     ----------
-    values : (N,) float64, bias-corrected intensities
-    outside : (N,) bool, True where the sample is known to lie outside the brain: its value is not
-        looked at, and the last class is the only one it can belong to
+    rows : (N,) int32, row of each sample
     prior : (N, K) float32, class prior of each sample
-    low, width, density, slope, curvature : the fields of an IntensityTable
-    likelihood : (N, K) float64, written: density of the value under each class
-    out : (2, N) float64, written: derivative of the log evidence with respect to the log of the
-        value, and its expected negative second derivative
+    density : (B + 1, K) float64, :attr:`IntensityTable.rows`
 
     Returns
     -------
@@ -210,39 +233,64 @@ def expectation(
     total : float, sum of log evidence, nats
     """
     n_samples, n_classes = prior.shape
-    n_bins = density.shape[0]
-    partial = np.zeros((N_BLOCKS, n_classes, n_bins))
+    n_rows = density.shape[0]
+    partial = np.zeros((N_BLOCKS, n_rows, n_classes))
     totals = np.zeros(N_BLOCKS)
     for block in prange(N_BLOCKS):
+        total = 0.0
         for n in range(block * n_samples // N_BLOCKS, (block + 1) * n_samples // N_BLOCKS):
-            evidence, s, h = 0.0, 0.0, 0.0
-            if outside[n]:
-                for k in range(n_classes):
-                    likelihood[n, k] = 1.0 if k == n_classes - 1 else STRAY
-                    evidence += prior[n, k] * likelihood[n, k]
-                totals[block] += np.log(evidence)
-                out[0, n] = 0.0
-                out[1, n] = 0.0
-                continue
-            b = int((values[n] - low) / width + 0.5)
-            b = min(max(b, 0), n_bins - 1)
+            row = rows[n]
+            evidence = 0.0
             for k in range(n_classes):
+                evidence += prior[n, k] * density[row, k]
+            total += np.log(evidence)
+            share = 1.0 / evidence
+            for k in range(n_classes):
+                partial[block, row, k] += prior[n, k] * density[row, k] * share
+        totals[block] = total
+    counts = np.zeros((n_classes, n_rows - 1))
+    for row in prange(n_rows - 1):
+        for block in range(N_BLOCKS):
+            for k in range(n_classes):
+                counts[k, row] += partial[block, row, k]
+    all_of_them = 0.0
+    for block in range(N_BLOCKS):  # numba would make `sum` one of as many parts as threads
+        all_of_them += totals[block]
+    return counts, all_of_them
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def field_derivatives(
+    rows: np.ndarray,
+    prior: np.ndarray,
+    density: np.ndarray,
+    slope: np.ndarray,
+    curvature: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Derivatives of the log evidence by the log of the intensity.
+
+    Parameters
+    ----------
+    rows, prior, density : as :func:`expectation` takes them
+    slope, curvature : the fields of an IntensityTable
+    out : (2, N) float64, written: the first derivative, the Jacobian's 1 included, and the expected
+        negative second; both 0 where a sample is known to lie outside
+    """
+    for n in prange(len(rows)):
+        row = rows[n]
+        first, second = 0.0, 0.0
+        if row < len(slope):
+            evidence = 0.0
+            for k in range(prior.shape[1]):
                 p = prior[n, k]
-                likelihood[n, k] = density[b, k]
-                evidence += p * density[b, k]
-                s += p * slope[b, k]
-                h += p * curvature[b, k]
-            totals[block] += np.log(evidence)
-            out[0, n] = s / evidence + 1.0
-            out[1, n] = h / evidence + 1.0
-            for k in range(n_classes):
-                partial[block, k, b] += prior[n, k] * density[b, k] / evidence
-    counts = np.zeros((n_classes, n_bins))
-    total = 0.0
-    for block in range(N_BLOCKS):
-        counts += partial[block]
-        total += totals[block]
-    return counts, total
+                evidence += p * density[row, k]
+                first += p * slope[row, k]
+                second += p * curvature[row, k]
+            first = first / evidence + 1.0
+            second = second / evidence + 1.0
+        out[0, n] = first
+        out[1, n] = second
 
 
 def component_sums(model: IntensityModel, table: IntensityTable, counts: np.ndarray) -> np.ndarray:

@@ -9,9 +9,10 @@ from numba import njit, prange
 from scipy import ndimage
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TissueAtlas, corner, sample_prior
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import ellipsoid, filled, largest_component
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
+from gmmseg.spatial.sampling import corner, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 
 NEVER = 50.0  # nats

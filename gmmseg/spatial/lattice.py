@@ -9,7 +9,8 @@ import numpy as np
 from scipy import fft, ndimage
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TissueAtlas, sample_prior
+from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.sampling import sample_prior
 
 MARGIN_MM = 16.0  # of head around the brain that takes part in the fit, in the template
 BRIGHTEST = 2.0

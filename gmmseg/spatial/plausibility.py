@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gmmseg.spatial.atlas import TissueAtlas, sample_prior
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 
 TINY = 1e-30

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmmseg.spatial import bias, deform, intensity
-from gmmseg.spatial.atlas import TissueAtlas, sample_prior, score_at
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.sampling import sample_prior, score_at
 
 # Density of values that no Gaussian explains, per unit of the brightest tissue's intensity.
 TISSUE_FLOOR, OUTSIDE_FLOOR = 1e-5, 1e-3
@@ -121,32 +122,31 @@ class _Joint:
         self.outside = self._samples(lattice.outside)
         n, k = len(self.raw), len(atlas.names)
         self.n = n
-        self.likelihood = np.empty((n, k))
-        self.derivatives = np.empty((2, n))
         known = self.raw[~self.outside]
         floor = np.where(np.arange(k) < atlas.n_inside, TISSUE_FLOOR, OUTSIDE_FLOOR)
         self.floor = floor / np.quantile(known, 0.98)
         self.range = (min(0.0, known.min()), 1.5 * known.max())
         self.class_prior = np.empty((n, k), np.float32)
-        shape = lattice.values.shape
+        self.rows = np.empty(n, np.int32)
+        shape = lattice.shape
         self.basis = bias.cosine_basis(
             shape, lattice.spacing, settings.bias_cutoff_mm, settings.bias_stiffness
         )
-        self.coefficients = np.zeros(self.basis.precision.shape)
-        self.log_field = np.zeros(n)
+        self._correct_by(np.zeros(self.basis.precision.shape))
         self.elastic = deform.elasticity(
             shape, lattice.spacing, membrane=settings.membrane, bending=settings.bending
         )
         self.prior = prior
-        self._move_to(np.zeros((*shape, 3), np.float32), 0.0)
+        self.scale = SCALES[0]
+        self._move_to(np.zeros((3, *self.elastic.eigenvalues.shape), np.float32))
 
     def take_up(self, before: UnifiedFit) -> None:
         """Start from the displacement and the bias field of an earlier fit."""
         if self.settings.fit_displacement:
-            self._move_to(before.displacement, self.elastic.penalty(before.displacement))
+            field = np.ascontiguousarray(np.moveaxis(before.displacement, -1, 0))
+            self._move_to(self.elastic.coefficients(field))
         if self.settings.fit_bias:
-            self.coefficients = before.coefficients
-            self.log_field = self._samples(self.basis.field(self.coefficients))
+            self._correct_by(before.coefficients)
 
     def run(self, warm_up: int = WARM_UP) -> UnifiedFit:
         """Make the moves in turn until the objective stops rising.
@@ -170,14 +170,16 @@ class _Joint:
                 trace.append(value)
             if round_ > warm_up + 1 and value - before < settings.tol:
                 break
+        field = self.elastic.field(self.bend)
+        displacement = np.ascontiguousarray(np.moveaxis(field, 0, -1))
         return UnifiedFit(
             self.model, self.table, self.counts, self.basis, self.coefficients,
-            self.displacement, self._labels(), np.array(trace), self._freedom(),
+            displacement, self._labels(), np.array(trace), self._freedom(),
         )  # fmt: skip
 
     def _labels(self) -> np.ndarray:
         labels = np.full(self.lattice.shape, -1, np.int8)
-        labels.ravel()[self.where] = (self.class_prior * self.likelihood).argmax(1)
+        labels.ravel()[self.where] = (self.class_prior * self.density[self.rows]).argmax(1)
         labels[self.lattice.outside] = -1
         return labels
 
@@ -188,28 +190,33 @@ class _Joint:
         inner = field.shape[3:]
         return field.reshape(-1, *inner).take(self.where, axis=0)
 
-    def _voxels(self, displacement: np.ndarray) -> np.ndarray:
-        """Atlas voxel coordinates of the samples under a displacement."""
-        return self.base + self._samples(displacement) @ self.to_voxel.T
+    def _correct_by(self, coefficients: np.ndarray) -> None:
+        """Take up a bias field."""
+        self.coefficients = coefficients
+        log_field = self._samples(self.basis.field(coefficients))
+        low, high = self.range
+        width = (high - low) / (intensity.N_GRID - 1)
+        intensity.rows_of(
+            self.raw, log_field, self.outside, low, width, intensity.N_GRID, self.rows
+        )
+        # Log prior of the field, and the Jacobian of the correction.
+        self.field_value = bias.log_penalty(self.basis, coefficients)
+        self.field_value += float(log_field[~self.outside].sum())
 
-    def _move_to(self, displacement: np.ndarray, energy: float) -> None:
-        """Sample the prior under a displacement whose energy is known."""
-        self.displacement, self.energy = displacement, energy
-        points = self._voxels(displacement)
-        sample_prior(self.atlas.maps, points, self.class_prior)
+    def _move_to(self, bend: np.ndarray) -> None:
+        """Sample the prior under a displacement, given by its coefficients."""
+        self.bend, self.energy = bend, self.elastic.energy(bend)
+        field = self.elastic.field(bend).reshape(3, -1)
+        self.points = deform.displaced(self.base, field, self.where, self.to_voxel)
+        sample_prior(self.atlas.maps, self.points, self.class_prior)
 
     def _expect(self) -> float:
         """E-step at the present parameters; returns the objective."""
         self.table = intensity.tabulate(self.model, *self.range, self.floor)
-        t = self.table
-        self.counts, total = intensity.expectation(
-            self.raw * np.exp(self.log_field), self.outside, self.class_prior,
-            t.low, t.width, t.density, t.slope, t.curvature, self.likelihood, self.derivatives,
-        )  # fmt: skip
-        total += self.log_field[~self.outside].sum()  # Jacobian of the correction
-        penalty = self.prior.log_density(self.model) - self.energy
-        penalty += bias.log_penalty(self.basis, self.coefficients)
-        return float(total + penalty) / self.n
+        self.density = self.table.rows
+        self.counts, total = intensity.expectation(self.rows, self.class_prior, self.density)
+        total += self.field_value + self.prior.log_density(self.model) - self.energy
+        return float(total) / self.n
 
     # -- moves ---------------------------------------------------------------------------------
 
@@ -219,29 +226,30 @@ class _Joint:
         return self._expect()
 
     def _bias_move(self, value: float) -> float:
-        lattice_slope = np.zeros(self.lattice.values.shape)
-        lattice_curvature = np.zeros_like(lattice_slope)
-        lattice_slope.ravel()[self.where] = self.derivatives[0]
-        lattice_curvature.ravel()[self.where] = self.derivatives[1]
-        step = bias.newton_step(self.basis, self.coefficients, lattice_slope, lattice_curvature)
-        old, old_field = self.coefficients, self.log_field
+        derivatives = np.empty((2, self.n))
+        t = self.table
+        intensity.field_derivatives(
+            self.rows, self.class_prior, t.density, t.slope, t.curvature, derivatives
+        )
+        slope, curvature = np.zeros((2, *self.lattice.shape))
+        slope.ravel()[self.where], curvature.ravel()[self.where] = derivatives
+        step = bias.newton_step(self.basis, self.coefficients, slope, curvature)
+        old = self.coefficients
         for scale in SCALES:
-            self.coefficients = old + scale * step
-            self.log_field = self._samples(self.basis.field(self.coefficients))
+            self._correct_by(old + scale * step)
             new = self._expect()
             if new >= value:
                 return new
-        self.coefficients, self.log_field = old, old_field
+        self._correct_by(old)
         return self._expect()
 
     def _score(self) -> np.ndarray:
         """Gradient of the log-likelihood by the displacement at each lattice point, nats per mm."""
-        score, evidence = np.empty((self.n, 3)), np.empty(self.n)
-        points = self._voxels(self.displacement)
-        score_at(self.atlas.maps, points, self.likelihood, evidence, score)
-        lattice_score = np.zeros((*self.lattice.values.shape, 3), np.float32)
-        lattice_score.reshape(-1, 3)[self.where] = score @ self.to_voxel
-        return lattice_score
+        by_voxel = np.empty((self.n, 3))
+        score_at(self.atlas.maps, self.points, self.rows, self.density, by_voxel)
+        score = np.zeros((3, *self.lattice.shape), np.float32)
+        score.reshape(3, -1)[:, self.where] = (by_voxel @ self.to_voxel).T
+        return score
 
     def _freedom(self) -> float:
         if not self.settings.fit_displacement:
@@ -249,13 +257,15 @@ class _Joint:
         return self.elastic.cost_of_freedom(self._score()) / self.n
 
     def _displacement_move(self, value: float) -> float:
-        step = self.elastic.step(self.displacement, self._score())
-        old, old_energy = self.displacement, self.energy
-        for scale in SCALES:
-            trial = old + np.float32(scale) * step
-            self._move_to(trial, self.elastic.penalty(trial))
+        """Half as much again of a step as was good before, and then halves of that."""
+        step = self.elastic.step(self.bend, self._score())
+        old, scale = self.bend, self.scale
+        for trial in range(len(SCALES)):
+            self._move_to(old + np.float32(scale) * step)
             new = self._expect()
             if new >= value:
+                self.scale = min(1.0, 1.5 * scale) if trial == 0 else scale
                 return new
-        self._move_to(old, old_energy)
+            scale *= 0.5
+        self._move_to(old)
         return self._expect()

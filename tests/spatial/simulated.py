@@ -4,9 +4,10 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtr
 
-from gmmseg.spatial.atlas import TissueAtlas, sample_prior
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.intensity import IntensityPrior, starting_model
 from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.unified import UnifiedSettings, fit_unified
 
 MEANS = np.array([95.0, 130.0, 40.0])

@@ -9,7 +9,7 @@ from scipy import ndimage
 from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
-from gmmseg.spatial.atlas import sample_prior
+from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.starts import starting_points
 from gmmseg.template import icbm_head_atlas
 

@@ -1,10 +1,9 @@
-"""The atlas of the head: probabilities everywhere, read between voxels as SciPy reads them."""
+"""The atlas of the head: probabilities everywhere."""
 
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
 
-from gmmseg.spatial.atlas import CLASSES, PARTS, sample_prior, score_at
+from gmmseg.spatial.atlas import CLASSES, PARTS
 from gmmseg.template import icbm_head_atlas
 
 
@@ -92,43 +91,3 @@ def test_bone_lies_between_brain_and_scalp(atlas):
     likeliest = [max(p := at_mm(atlas, 10, -20, z), key=p.get) for z in heights]
     order = list(dict.fromkeys(name for name in likeliest if name in ("bone", "soft", "air")))
     assert order in (["bone", "soft", "air"], ["bone", "air"])
-
-
-def points_of(rng, shape, n=300):
-    """Atlas voxel coordinates, some of them off the grid."""
-    return rng.uniform(-2, np.array(shape) + 1.0, (n, 3))
-
-
-def test_priors_between_voxels_are_interpolated_and_held_to_the_border(atlas, rng):
-    points = points_of(rng, atlas.maps.shape[:3])
-    prior = np.empty((len(points), len(atlas.names)), np.float32)
-    sample_prior(atlas.maps, points, prior)
-    expected = np.stack(
-        [
-            map_coordinates(m, points.T, order=1, mode="nearest")
-            for m in np.moveaxis(atlas.maps, -1, 0)
-        ],
-        axis=1,
-    )
-    np.testing.assert_allclose(prior, expected, atol=1e-5)
-
-
-def test_the_score_is_the_slope_of_the_log_evidence(rng):
-    """In a cell of its own, away from the kinks of linear interpolation."""
-    maps = rng.dirichlet(np.ones(3), (6, 7, 5)).astype(np.float32)
-    points = rng.integers(0, 4, (200, 3)) + rng.uniform(0.1, 0.9, (200, 3))
-    likelihood = rng.random((200, 3))
-
-    def run(at):
-        evidence, score = np.empty(200), np.empty((200, 3))
-        score_at(maps, np.ascontiguousarray(at), likelihood, evidence, score)
-        return evidence, score
-
-    evidence, score = run(points)
-    prior = np.empty((200, 3), np.float32)
-    sample_prior(maps, points, prior)
-    np.testing.assert_allclose(evidence, (prior * likelihood).sum(1), rtol=1e-5)
-    for axis in range(3):
-        step = 1e-4 * np.eye(3)[axis]
-        numeric = (np.log(run(points + step)[0]) - np.log(run(points - step)[0])) / 2e-4
-        np.testing.assert_allclose(score[:, axis], numeric, rtol=1e-4, atol=1e-5)

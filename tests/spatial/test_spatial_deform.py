@@ -12,7 +12,12 @@ TINY, MM = (5, 4, 3), (2.0, 3.0, 4.0)
 
 @pytest.fixture
 def elastic():
-    return deform.elasticity(TINY, MM, membrane=0.3, bending=2.0)
+    """As many cosines as points, so that it can be held against dense matrices."""
+    return deform.elasticity(TINY, MM, membrane=0.3, bending=2.0, cutoff_mm=1.0)
+
+
+def some_field(rng):
+    return rng.standard_normal((3, *TINY)).astype(np.float32)
 
 
 def dense_energy():
@@ -26,57 +31,91 @@ def dense_energy():
     return 0.3 * total + 2.0 * total @ total + 1e-4 * np.eye(60)
 
 
+def test_the_cosines_are_orthonormal_and_complete(elastic, rng):
+    field = some_field(rng)
+    coefficients = elastic.coefficients(field)
+    np.testing.assert_allclose(elastic.field(coefficients), field, atol=1e-5)
+    assert (coefficients**2).sum() == pytest.approx((field**2).sum(), rel=1e-5)
+
+
+def test_a_cutoff_leaves_out_the_short_waves_alone(rng):
+    """10 of 20 cosines of 3 mm points are 12 mm long or longer; the others are lost."""
+    shape, mm = (20, 20, 20), (3.0, 3.0, 3.0)
+    every = deform.elasticity(shape, mm, membrane=0.3, bending=2.0, cutoff_mm=6.0)
+    long = deform.elasticity(shape, mm, membrane=0.3, bending=2.0, cutoff_mm=12.0)
+    assert every.eigenvalues.shape == shape
+    assert long.eigenvalues.shape == (10, 10, 10)
+    np.testing.assert_array_equal(long.eigenvalues, every.eigenvalues[:10, :10, :10])
+    field = rng.standard_normal((3, *shape)).astype(np.float32)
+    kept = np.ascontiguousarray(every.coefficients(field)[:, :10, :10, :10])
+    np.testing.assert_allclose(long.coefficients(field), kept, atol=1e-5)
+    smooth = every.field(np.pad(kept, ((0, 0), (0, 10), (0, 10), (0, 10))))
+    np.testing.assert_allclose(long.field(kept), smooth, atol=1e-5)
+
+
 def test_the_energy_is_that_of_differences_between_neighbours(elastic, rng):
-    field = rng.standard_normal((*TINY, 3))
-    expected = (dense_energy() @ field.reshape(60, 3)).reshape(field.shape)
-    np.testing.assert_allclose(elastic.apply(field), expected, rtol=1e-5, atol=1e-6)
-    energy = 0.5 * (field * expected).sum()
-    assert elastic.penalty(field) == pytest.approx(energy, rel=1e-5)
+    field = some_field(rng)
+    gradient = field.reshape(3, 60) @ dense_energy()
+    coefficients = elastic.coefficients(field)
+    slope = elastic.field(elastic.slope(coefficients))
+    np.testing.assert_allclose(slope.reshape(3, 60), gradient, rtol=1e-4, atol=1e-4)
+    energy = 0.5 * (field.reshape(3, 60) * gradient).sum()
+    assert elastic.energy(coefficients) == pytest.approx(energy, rel=1e-5)
 
 
 def test_a_constant_displacement_costs_next_to_nothing(elastic, rng):
-    constant = np.ones((*TINY, 3))
-    assert elastic.penalty(constant) <= 0.5e-4 * constant.size * 1.001
-    assert elastic.penalty(rng.standard_normal(constant.shape)) > 100 * elastic.penalty(constant)
+    constant = elastic.coefficients(np.ones((3, *TINY), np.float32))
+    assert elastic.energy(constant) <= 0.5e-4 * 180 * 1.001
+    assert elastic.energy(elastic.coefficients(some_field(rng))) > 100 * elastic.energy(constant)
 
 
 def normal_equations(displacement, score):
+    """Matrix and right-hand side, a point's three components side by side."""
     matrix = np.kron(dense_energy(), np.eye(3))
-    residual = score.ravel() - matrix @ displacement.ravel()
-    for n, s in enumerate(score.reshape(60, 3)):
+    pull, bend = (np.moveaxis(f, 0, -1).reshape(60, 3) for f in (score, displacement))
+    residual = pull.ravel() - matrix @ bend.ravel()
+    for n, s in enumerate(pull):
         block = slice(3 * n, 3 * n + 3)
         matrix[block, block] += np.outer(s, s)
     return matrix, residual
 
 
+def step_of(elastic, displacement, score, **options):
+    """Step of the field, a point's three components side by side."""
+    step = elastic.step(elastic.coefficients(displacement), score, **options)
+    return np.moveaxis(elastic.field(step), 0, -1).ravel()
+
+
 def test_many_iterations_solve_the_normal_equations(elastic, rng):
-    displacement, score = rng.standard_normal((2, *TINY, 3))
-    step = elastic.step(displacement, score, n_iter=200, tol=1e-10)
+    displacement, score = some_field(rng), some_field(rng)
+    step = step_of(elastic, displacement, score, n_iter=200, tol=1e-6)
     matrix, residual = normal_equations(displacement, score)
     expected = np.linalg.solve(matrix, residual)
-    np.testing.assert_allclose(step.ravel(), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(step, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_the_few_iterations_of_a_step_reach_most_of_the_gain(elastic, rng):
-    """Four iterations gain .97 to 1 of what the exact solution gains, in the quadratic model."""
+    """Three iterations gain .84 to .96 of what the exact solution gains, in the quadratic model,
+    six .96 and more."""
     for _ in range(5):
-        displacement, score = rng.standard_normal((2, *TINY, 3))
+        displacement, score = some_field(rng), some_field(rng)
         matrix, residual = normal_equations(displacement, score)
-        step = elastic.step(displacement, score).ravel()
-        gain = residual @ step - 0.5 * step @ matrix @ step
         best = 0.5 * residual @ np.linalg.solve(matrix, residual)
-        assert 0.9 * best < gain <= best * (1 + 1e-9)
+        for n_iter, share in ((3, 0.7), (6, 0.9)):
+            step = step_of(elastic, displacement, score, n_iter=n_iter)
+            gain = residual @ step - 0.5 * step @ matrix @ step
+            assert share * best < gain <= best * (1 + 1e-6)
 
 
 def test_without_a_pull_nothing_moves(elastic):
-    nothing = np.zeros((*TINY, 3))
+    nothing = np.zeros((3, *TINY), np.float32)
     np.testing.assert_array_equal(elastic.step(nothing, nothing), 0)
 
 
 def test_freedom_costs_half_the_log_determinant_where_the_data_pull_alike_everywhere(elastic):
     """One direction, one strength: then the mean of the data Hessian is the Hessian."""
-    score = np.zeros((*TINY, 3))
-    score[..., 1] = 0.7
+    score = np.zeros((3, *TINY), np.float32)
+    score[1] = 0.7
     ratio = np.eye(60) + 0.49 * np.linalg.inv(dense_energy())
     expected = 0.5 * np.linalg.slogdet(ratio)[1]
     assert elastic.cost_of_freedom(score) == pytest.approx(expected, rel=1e-4)
@@ -85,11 +124,19 @@ def test_freedom_costs_half_the_log_determinant_where_the_data_pull_alike_everyw
 
 def test_freedom_costs_no_less_than_the_log_determinant_of_any_data(elastic, rng):
     for _ in range(5):
-        score = rng.standard_normal((*TINY, 3)) * rng.random((*TINY, 1)) ** 4
-        matrix, _ = normal_equations(np.zeros((*TINY, 3)), score)
+        score = some_field(rng) * rng.random(TINY).astype(np.float32) ** 4
+        matrix, _ = normal_equations(np.zeros((3, *TINY), np.float32), score)
         energy = np.kron(dense_energy(), np.eye(3))
         exact = 0.5 * (np.linalg.slogdet(matrix)[1] - np.linalg.slogdet(energy)[1])
         assert exact <= elastic.cost_of_freedom(score) < 3 * exact
+
+
+def test_samples_move_by_the_displacement_of_their_lattice_point(rng):
+    field = rng.normal(0, 3, (3, 40)).astype(np.float32)
+    where, to_voxel = rng.permutation(40)[:15], rng.normal(0, 1, (3, 3))
+    base = rng.normal(0, 50, (15, 3))
+    moved = deform.displaced(base, field, where, to_voxel)
+    np.testing.assert_allclose(moved, base + field[:, where].T @ to_voxel.T, rtol=1e-6)
 
 
 def fitted(rng, amplitude):

@@ -12,7 +12,9 @@ from gmmseg.spatial.intensity import (
     IntensityPrior,
     component_sums,
     expectation,
+    field_derivatives,
     maximise,
+    rows_of,
     tabulate,
 )
 
@@ -50,13 +52,28 @@ def samples(rng, n=500):
     return rng.uniform(0, 200, n), rng.random(n) < 0.1, prior
 
 
+def rows_in(table, values, outside, log_field=0.0):
+    rows = np.empty(len(values), np.int32)
+    field = np.broadcast_to(np.asarray(log_field), values.shape).copy()
+    rows_of(values, field, outside, table.low, table.width, len(table.density), rows)
+    return rows
+
+
 def run(values, outside, prior, table):
-    likelihood, out = np.empty(prior.shape), np.empty((2, len(values)))
-    counts, total = expectation(
-        values, outside, prior, table.low, table.width, table.density, table.slope,
-        table.curvature, likelihood, out,
-    )  # fmt: skip
-    return counts, total, likelihood, out
+    rows, out = rows_in(table, values, outside), np.empty((2, len(values)))
+    counts, total = expectation(rows, prior, table.rows)
+    field_derivatives(rows, prior, table.density, table.slope, table.curvature, out)
+    return counts, total, table.rows[rows], out
+
+
+def test_samples_are_rounded_to_the_grid_once_their_bias_is_corrected(model, rng):
+    """The ends of the grid hold what lies beyond them; samples outside have a row of their own."""
+    table = tabulate(model, LOW, HIGH, FLOOR, n_grid=64)
+    values, outside = rng.uniform(-20, 250, 400), rng.random(400) < 0.1
+    field = rng.normal(0, 0.3, 400)
+    at = np.rint((values * np.exp(field) - LOW) / table.width)
+    expected = np.where(outside, 64, np.clip(at, 0, 63))
+    np.testing.assert_array_equal(rows_in(table, values, outside, field), expected)
 
 
 def test_the_compiled_e_step_is_the_plain_one_on_rounded_values(model, rng):

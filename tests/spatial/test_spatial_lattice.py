@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gmmseg import InputError
-from gmmseg.spatial.atlas import TissueAtlas, sample_prior, score_at
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.lattice import sample_lattice
 
 N = 12
@@ -87,14 +87,3 @@ def test_a_brain_outside_the_image_is_refused(ball, rng):
         sample_lattice(
             rng.normal(0, 1, (N, N, N)), None, np.full(3, 3.0), ball.affine, away, np.ones(3, int)
         )
-
-
-def test_a_point_that_is_not_a_number_stays_inside_the_atlas(ball):
-    """It once led out of the array, and the process died."""
-    points = np.full((3, 3), np.nan)
-    prior = np.empty((3, 2), np.float32)
-    sample_prior(ball.maps, points, prior)
-    np.testing.assert_array_equal(prior, np.tile(ball.maps[0, 0, 0], (3, 1)))
-    evidence, score = np.empty(3), np.empty((3, 3))
-    score_at(ball.maps, points, np.ones((3, 2)), evidence, score)
-    np.testing.assert_allclose(evidence, 1, rtol=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from simulated import MEANS, NOISE, SHAPE, blurred, small_atlas, small_lattice, start
 
+from gmmseg.spatial.intensity import field_derivatives
 from gmmseg.spatial.unified import UnifiedSettings, _Joint, fit_unified
 
 
@@ -45,15 +46,19 @@ def test_the_slope_of_the_objective_along_the_field_is_the_one_that_steps_are_ma
     used = np.arange(SHAPE[0])[:, None, None] < SHAPE[0] // 2 + np.zeros(SHAPE)
     joint = _Joint(replace(lattice, used=used), atlas, model, held, UnifiedSettings())
     joint._expect()
+    table, derivatives = joint.table, np.empty((2, joint.n))
+    field_derivatives(
+        joint.rows, joint.class_prior, table.density, table.slope, table.curvature, derivatives
+    )
     slope = np.zeros(SHAPE)
-    slope[used] = joint.derivatives[0]
+    slope[used] = derivatives[0]
     expected = joint.basis.project(slope)[1, 0, 0]
     jacobian = joint.basis.project(used.astype(float))[1, 0, 0]
 
     def objective(coefficient):
-        joint.coefficients = np.zeros_like(joint.coefficients)
-        joint.coefficients[1, 0, 0] = coefficient  # the prior cancels in the difference
-        joint.log_field = joint._samples(joint.basis.field(joint.coefficients))
+        coefficients = np.zeros_like(joint.coefficients)
+        coefficients[1, 0, 0] = coefficient  # the prior cancels in the difference
+        joint._correct_by(coefficients)
         return joint._expect() * joint.n
 
     numeric = (objective(0.002) - objective(-0.002)) / 0.004

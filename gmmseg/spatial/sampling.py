@@ -1,0 +1,158 @@
+"""Class maps of the atlas between their voxels: priors at any point, and which way they rise."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+REACH = 0.25
+"""How far to either side the slope is taken, voxels of the atlas. Linear interpolation has a kink
+at every voxel, and a step along the slope at one point runs past the next kink."""
+
+
+@njit(cache=True, inline="always")
+def corner(x: float, n: int) -> tuple[int, float]:
+    """Lower corner and fraction of a linear interpolation, held to the border.
+
+    ``x`` is a voxel coordinate along an axis of ``n`` voxels; the value sought is ``1 - fraction``
+    of the voxel returned and ``fraction`` of the next.
+    """
+    if not x > 0.0:  # NaN, too, must not lead out of the array
+        return 0, 0.0
+    if x >= n - 1.0:
+        return n - 2, 1.0
+    i = int(x)
+    return i, x - i
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
+    """Interpolate the class probabilities at points of the atlas.
+
+    Parameters
+    ----------
+    maps : (X, Y, Z, K) float32 ndarray
+    points : (N, 3) ndarray, atlas voxel coordinates; held to the border
+    prior : (N, K) float32 ndarray, written
+    """
+    nx, ny, nz, n_classes = maps.shape
+    for n in prange(points.shape[0]):
+        i, fx = corner(points[n, 0], nx)
+        j, fy = corner(points[n, 1], ny)
+        k, fz = corner(points[n, 2], nz)
+        z0, z1 = np.float32(1.0 - fz), np.float32(fz)
+        w00, w01 = np.float32((1.0 - fx) * (1.0 - fy)), np.float32((1.0 - fx) * fy)
+        w10, w11 = np.float32(fx * (1.0 - fy)), np.float32(fx * fy)
+        for c in range(n_classes):
+            prior[n, c] = (
+                w00 * (z0 * maps[i, j, k, c] + z1 * maps[i, j, k + 1, c])
+                + w01 * (z0 * maps[i, j + 1, k, c] + z1 * maps[i, j + 1, k + 1, c])
+                + w10 * (z0 * maps[i + 1, j, k, c] + z1 * maps[i + 1, j, k + 1, c])
+                + w11 * (z0 * maps[i + 1, j + 1, k, c] + z1 * maps[i + 1, j + 1, k + 1, c])
+            )
+
+
+@njit(cache=True, inline="always")
+def _mixed(maps: np.ndarray, i: int, j: int, k: int, density: np.ndarray, row: int) -> float:
+    """Evidence of one row of densities at a voxel of the atlas."""
+    total = 0.0
+    for c in range(maps.shape[3]):
+        total += maps[i, j, k, c] * density[row, c]
+    return total
+
+
+@njit(cache=True, inline="always")
+def _between(a: float, b: float, c: float, d: float, u: float, v: float) -> float:
+    """Bilinear interpolation; ``u`` leads from a and b to c and d, ``v`` from a to b."""
+    return (1.0 - u) * ((1.0 - v) * a + v * b) + u * ((1.0 - v) * c + v * d)
+
+
+@njit(cache=True, inline="always")
+def _beyond(i: int, f: float, n: int) -> int:
+    """Voxel of the neighbouring cell that is within reach; -1 where none is."""
+    if f + REACH > 1.0:
+        return min(i + 2, n - 1)
+    return max(i - 1, 0) if f < REACH else -1
+
+
+@njit(cache=True, inline="always")
+def _log_slope(low: float, high: float, beyond: float, f: float) -> float:
+    """Mean slope of a log by its first term, from values at the ends of a cell and beyond it."""
+    up, down = f + REACH, f - REACH
+    top = low + up * (high - low) if up <= 1.0 else high + (up - 1.0) * (beyond - high)
+    bottom = low + down * (high - low) if down >= 0.0 else low - down * (beyond - low)
+    return (top - bottom) / (REACH * (top + bottom))
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def score_at(
+    maps: np.ndarray, points: np.ndarray, rows: np.ndarray, density: np.ndarray, score: np.ndarray
+) -> None:
+    """Slope of the log evidence with respect to the point, over ``REACH`` to either side.
+
+    Parameters
+    ----------
+    maps : (X, Y, Z, K) float32 ndarray
+    points : (N, 3) ndarray, atlas voxel coordinates; held to the border
+    rows : (N,) int ndarray, which row of ``density`` each sample has
+    density : (B, K) float64 ndarray, density under each class
+    score : (N, 3) float64 ndarray, written: with ``e`` the evidence ``sum_k maps_k density_k`` at
+        ``REACH`` further along the axis and ``f`` at as much less, ``2 (e - f) / (e + f)`` per
+        ``2 REACH`` voxels, the first term of ``log(e / f)``
+    """
+    nx, ny, nz, _ = maps.shape
+    for n in prange(points.shape[0]):
+        row = rows[n]
+        i, fx = corner(points[n, 0], nx)
+        j, fy = corner(points[n, 1], ny)
+        k, fz = corner(points[n, 2], nz)
+        a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for m in range(maps.shape[3]):
+            p = density[row, m]
+            a += maps[i, j, k, m] * p
+            b += maps[i, j, k + 1, m] * p
+            c += maps[i, j + 1, k, m] * p
+            d += maps[i, j + 1, k + 1, m] * p
+            e += maps[i + 1, j, k, m] * p
+            f += maps[i + 1, j, k + 1, m] * p
+            g += maps[i + 1, j + 1, k, m] * p
+            h += maps[i + 1, j + 1, k + 1, m] * p
+        beyond, at = 0.0, _beyond(i, fx, nx)
+        if at >= 0:
+            beyond = _between(
+                _mixed(maps, at, j, k, density, row),
+                _mixed(maps, at, j, k + 1, density, row),
+                _mixed(maps, at, j + 1, k, density, row),
+                _mixed(maps, at, j + 1, k + 1, density, row),
+                fy,
+                fz,
+            )
+        score[n, 0] = _log_slope(
+            _between(a, b, c, d, fy, fz), _between(e, f, g, h, fy, fz), beyond, fx
+        )
+        at = _beyond(j, fy, ny)
+        if at >= 0:
+            beyond = _between(
+                _mixed(maps, i, at, k, density, row),
+                _mixed(maps, i, at, k + 1, density, row),
+                _mixed(maps, i + 1, at, k, density, row),
+                _mixed(maps, i + 1, at, k + 1, density, row),
+                fx,
+                fz,
+            )
+        score[n, 1] = _log_slope(
+            _between(a, b, e, f, fx, fz), _between(c, d, g, h, fx, fz), beyond, fy
+        )
+        at = _beyond(k, fz, nz)
+        if at >= 0:
+            beyond = _between(
+                _mixed(maps, i, j, at, density, row),
+                _mixed(maps, i, j + 1, at, density, row),
+                _mixed(maps, i + 1, j, at, density, row),
+                _mixed(maps, i + 1, j + 1, at, density, row),
+                fx,
+                fy,
+            )
+        score[n, 2] = _log_slope(
+            _between(a, c, e, g, fx, fy), _between(b, d, f, h, fx, fy), beyond, fz
+        )
