@@ -125,6 +125,8 @@ def run_job(
     try:
         scan = volume.read(job.scan, volume=job.volume)
         mask = None if job.mask is None else volume.read_mask(job.mask, scan)
+        with suppress(InputError):  # told where the atlas is used
+            atlasfiles.head_atlas(job.atlas, job.settings.get("atlas_names", ()))
     except BaseException:
         given_up.set()
         raise
@@ -189,7 +191,7 @@ def _nobody(*_: object) -> None:
 
 
 def _load_model(job: Job, given_up: Event) -> None:
-    """Load the compiled kernels, run the first, which wakes the compiler, and fetch the atlas."""
+    """Load the compiled kernels and run the first, which wakes the compiler."""
     import_module("gmmseg.workflows.brain")
     from gmmseg.spatial.blur import blurred
 
@@ -197,8 +199,6 @@ def _load_model(job: Job, given_up: Event) -> None:
         return
     _use_threads(job.settings.get("threads"))
     blurred(np.ones((2, 2, 2, 1), np.float32), np.ones(3))
-    with suppress(InputError):  # told where the atlas is used
-        atlasfiles.head_atlas(job.atlas, job.settings.get("atlas_names", ()))
 
 
 def _preparing(tell: Callable[[str, float], None]) -> Callable[[str, float], None]:

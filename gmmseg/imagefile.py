@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import SerializableImage
 from nibabel.imageglobals import logger
 from nibabel.minc1 import Minc1Image
 from nibabel.spatialimages import SpatialImage
@@ -45,7 +49,8 @@ def load(source: Any, *, volume: int | None = None, name: str) -> Contents:
     """
     image, path, label = _open(source, name)
     affine = _valid_affine(image, label)
-    return Contents(_one_volume(image, volume, label), affine, image.header, path, label)
+    data = _one_volume(image, volume, label, path)
+    return Contents(data, affine, image.header, path, label)
 
 
 def n_volumes(source: Any, *, name: str) -> int:
@@ -143,7 +148,9 @@ def _header_zooms(image: SpatialImage) -> tuple[float, ...]:
     return tuple(map(float, raw["pixdim"][1:4]))
 
 
-def _one_volume(image: SpatialImage, volume: int | None, label: str) -> np.ndarray:
+def _one_volume(
+    image: SpatialImage, volume: int | None, label: str, path: Path | None
+) -> np.ndarray:
     """The (X, Y, Z) voxels of a 3-D image, or of one volume of a 4-D one."""
     kind = np.dtype(image.get_data_dtype())
     if kind.kind == "c":
@@ -172,13 +179,29 @@ def _one_volume(image: SpatialImage, volume: int | None, label: str) -> np.ndarr
         index = (..., *np.unravel_index(chosen, shape[3:], order="F"))
     try:
         with _silence():
-            return np.asanyarray(image.dataobj[index])
+            whole = image if count > 1 or path is None else _inflated(image, path)
+            return np.asanyarray(whole.dataobj[index])
     except FileNotFoundError as error:
         raise InputError(_missing_part(label, error)) from error
     except Exception as error:  # zlib, gzip, h5py, OSError, ValueError, MemoryError, ...
         raise InputError(
             f"{label} is truncated or damaged: its voxels cannot be read ({_first_line(error)})."
         ) from error
+
+
+def _inflated(image: SpatialImage, path: Path) -> SpatialImage:
+    """The image in memory, where it is one compressed file; else, or if that fails, as it was.
+
+    nibabel inflates a few kB at a time, and waits for the interpreter lock after each of them while
+    other threads load kernels.
+    """
+    if path.suffix.lower() not in (".gz", ".mgz") or not isinstance(image, SerializableImage):
+        return image
+    try:
+        return type(image).from_stream(io.BytesIO(gzip.decompress(path.read_bytes())))
+    except (OSError, EOFError, ValueError, zlib.error):
+        # nibabel may get at the voxels all the same, or say what is wrong
+        return image
 
 
 def _missing_part(label: str, error: FileNotFoundError) -> str:

@@ -11,12 +11,12 @@ from gmmseg import template
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.labels import recode
+from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.regions import REGIONS
 
 if TYPE_CHECKING:
     import nibabel as nib
 
-    from gmmseg.spatial.labelling import Box
     from gmmseg.tissues import BrainSegmentation
     from gmmseg.volume import Volume
 
@@ -75,7 +75,7 @@ def brain_regions(segmentation: BrainSegmentation) -> BrainRegions:
             f"{', '.join(segmentation.names)}."
         )
     labels = volumes.turn(segmentation.labels, segmentation.volume)
-    box = _box(labels > 0)
+    box = box_of(labels > 0)
     inside = labels[box]
     maps, affine = template.region_maps()
     share = segmentation.template_map.sample(maps, affine, box)
@@ -97,10 +97,3 @@ def _assigned(labels: np.ndarray, share: np.ndarray, names: tuple[str, ...]) -> 
     hind = (tissue["GM"] | tissue["WM"]) & (stem + cerebellum > 0.5)
     out[hind] = np.where(stem >= cerebellum, code["BS"], code["CBM"])[hind]
     return out
-
-
-def _box(mask: np.ndarray) -> Box:
-    """Smallest box around a mask."""
-    where = np.nonzero(mask)
-    low, mid, high = (slice(int(w.min()), int(w.max()) + 1) for w in where)
-    return low, mid, high

@@ -11,6 +11,7 @@ import numpy as np
 
 from gmmseg import volume as volumes
 from gmmseg.labels import colours
+from gmmseg.spatial.boxes import box_of
 from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class _Head:
             return volumes.turn(array, segmentation.volume)
 
         mask = turned(segmentation.mask)
-        self.box = _box(mask, self.spacing)
+        self.box = box_of(mask, [round(MARGIN_MM / edge) for edge in self.spacing])
         self.mask = mask[self.box]
         self.scan = turned(segmentation.corrected)[self.box]
         self.bias = turned(segmentation.bias)[self.box]
@@ -287,20 +288,6 @@ class _Head:
 def _slice(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
     """One slice, the second of its axes upwards."""
     return array[(slice(None),) * plane.axis + (index,)].T
-
-
-def _box(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
-    """The brain and MARGIN_MM around it, as far as the image goes."""
-    cuts = []
-    for axis in range(3):
-        present = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = round(MARGIN_MM / spacing[axis])
-        cuts.append(slice(max(0, present[0] - margin), present[-1] + margin + 1))
-    low, mid, high = (
-        slice(int(cut.start), int(min(cut.stop, n)))
-        for cut, n in zip(cuts, mask.shape, strict=True)
-    )
-    return low, mid, high
 
 
 def _sign(ax: Axes, text: str, plane: Plane, sides: np.ndarray, height: float) -> None:

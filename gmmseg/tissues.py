@@ -14,6 +14,7 @@ from gmmseg.checks import InputError
 from gmmseg.labels import recode
 from gmmseg.segmentation import Segmentation, freeze
 from gmmseg.spatial import interval
+from gmmseg.spatial.boxes import box_of
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -86,10 +87,12 @@ class BrainSegmentation(Segmentation):
 
     def _measured(self) -> Iterator[TissueVolume]:
         voxel = self.volume.voxel_ml
-        inside = self.labels[self.mask]
+        box = box_of(self.mask)
+        mask = self.mask[box]
+        inside = self.labels[box][mask]
         counts = [np.count_nonzero(inside == k + 1) for k in range(len(self.names))]
-        sums = self.posteriors[self.mask].sum(axis=0, dtype=np.float64)
-        tissues, brain = self._deviations(inside)
+        sums = self.posteriors[box][mask].sum(axis=0, dtype=np.float64)
+        tissues, brain = self._deviations(inside, self.corrected[box][mask])
         for name, count, total, deviation in zip(self.names, counts, sums, tissues, strict=True):
             yield _tissue_volume(
                 name, float(count) * voxel, float(total) * voxel, deviation * voxel
@@ -97,12 +100,12 @@ class BrainSegmentation(Segmentation):
         all_sums = sum(float(total) * voxel for total in sums)
         yield _tissue_volume("brain", sum(counts) * voxel, all_sums, brain * voxel)
 
-    def _deviations(self, inside: np.ndarray) -> tuple[np.ndarray, float]:
+    def _deviations(self, inside: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
         """Standard deviations of the volumes in voxels, of the tissues and of the brain."""
         if self.contacts is None:
             return np.full(len(self.names), np.nan), float("nan")
         means = {k + 1: self.class_mean(name) for k, name in enumerate(self.names)}
-        borders = interval.border_voxels(self.corrected[self.mask], inside, means)
+        borders = interval.border_voxels(values, inside, means)
         fluid = self.names.index("CSF") + 1 if "CSF" in self.names else 0
         return interval.deviations(self.contacts, borders, fluid)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit, prange
 
-Box = tuple[slice, slice, slice]
+from gmmseg.spatial.boxes import Box
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -77,17 +77,12 @@ class TissueAtlas:
         if self.shares is None:
             return self
         n = self.n_inside
-        maps = [self.maps[..., k] for k in range(len(self.names))]
         whole = [self.names.index(name) for name in PARTS.values()]
-        parts = []
-        for part, k in enumerate(whole):
-            share = self.shares[..., part] * np.float32(1 / 255)
-            parts.append(share * self.maps[..., k])
-            maps[k] = np.maximum(maps[k] - parts[-1], 0)
+        maps = np.empty((*self.shares.shape[:3], len(self.names) + len(PARTS)), np.float32)
+        _part(self.maps, self.shares, np.array(whole), n, maps)
         labels = (*self.labels[:n], *(self.labels[k] for k in whole), *self.labels[n:])
         names = (*self.names[:n], *PARTS, *self.names[n:])
-        stacked = np.stack([*maps[:n], *parts, *maps[n:]], axis=-1)
-        return TissueAtlas(stacked, self.affine, names, labels, self.n_tissues)
+        return TissueAtlas(maps, self.affine, names, labels, self.n_tissues)
 
     def without_head(self) -> "TissueAtlas":
         """Return the atlas with everything outside the brain merged into one class.
@@ -158,6 +153,26 @@ def head_atlas(
     maps = np.empty((*inside.shape, len(CLASSES)), np.float32)
     _compose(grey, white, inside, deep, distance, below, bone_peak, bone_mm, maps)
     return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _part(
+    maps: np.ndarray, shares: np.ndarray, whole: np.ndarray, n_inside: int, out: np.ndarray
+) -> None:
+    """Write the classes of the brain less their parts, the parts, and the classes around it."""
+    nx, ny, nz, n_classes = maps.shape
+    n_parts = shares.shape[3]
+    for i in prange(nx):
+        for j in range(ny):
+            for k in range(nz):
+                to = out[i, j, k]
+                for c in range(n_classes):
+                    to[c if c < n_inside else c + n_parts] = maps[i, j, k, c]
+                for p in range(n_parts):
+                    share = np.float32(shares[i, j, k, p]) * np.float32(1 / 255)
+                    part = share * maps[i, j, k, whole[p]]
+                    to[n_inside + p] = part
+                    to[whole[p]] = max(to[whole[p]] - part, np.float32(0.0))
 
 
 @njit(cache=True, parallel=True, nogil=True)

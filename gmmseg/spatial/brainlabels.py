@@ -9,8 +9,8 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.spatial import ambiguity, coupling, labelling, mrf
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.customatlas import FLUID
-from gmmseg.spatial.labelling import Box
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.unified import UnifiedFit
 
@@ -85,7 +85,7 @@ def label_brain(
     if mask is None:
         box = labelling.brain_box(fit, lattice, atlas, shape)
     else:
-        box = labelling.mask_box(mask)
+        box = box_of(mask, (1, 1, 1))
     known = None if mask is None else mask[box]
     log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas, known)
     active = np.ones(log_joint.shape[:3], bool) if known is None else known

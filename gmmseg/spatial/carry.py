@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from gmmseg.spatial.labelling import Box
+from gmmseg.spatial.boxes import Box
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import corner
 from gmmseg.spatial.unified import UnifiedFit

@@ -9,7 +9,8 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas
-from gmmseg.spatial.labelling import Box, class_log_joint
+from gmmseg.spatial.boxes import Box
+from gmmseg.spatial.labelling import class_log_joint
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.partial import PartialVolume, estimate_fractions
 from gmmseg.spatial.unified import UnifiedFit

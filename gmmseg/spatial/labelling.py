@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numba import njit, prange
 from scipy import ndimage
 
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.foreground import ellipsoid, filled, largest_component
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
 from gmmseg.spatial.sampling import corner, sample_prior
@@ -18,12 +17,6 @@ from gmmseg.spatial.unified import UnifiedFit
 NEVER = 50.0  # nats
 MIN_PRIOR = 0.01  # of all tissues together, for a voxel to be looked at
 THREAD_MM = 1.5  # what hangs on by less than twice this is cut off the brain
-PRIOR_POWER = 0.5
-"""Power of the prior by which the tissues of a voxel are told apart: what its neighbours say, the
-prior says in part as well, and an average of many heads is too sure of folds that this one has
-elsewhere. How much of a voxel is brain at all it says in full."""
-
-Box = tuple[slice, slice, slice]
 
 
 def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tuple[int, ...]) -> Box:
@@ -48,25 +41,11 @@ def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tupl
     inside = prior[:, : atlas.n_inside].sum(1).reshape(lattice.shape) > MIN_PRIOR
     if not inside.any():
         raise InputError(NO_BRAIN)
-    return _cut(np.nonzero(inside), lattice.first, lattice.step, 2, shape)
-
-
-def mask_box(mask: np.ndarray) -> Box:
-    """Box of a mask (X, Y, Z) and one voxel around it."""
-    return _cut(np.nonzero(mask), (0, 0, 0), (1, 1, 1), 1, mask.shape)
-
-
-def _cut(
-    where: Sequence[np.ndarray],
-    first: Sequence[int] | np.ndarray,
-    step: Sequence[int] | np.ndarray,
-    margin: int,
-    shape: Sequence[int],
-) -> Box:
-    """Box in voxels around the points ``where`` of a lattice, wider by ``margin`` points."""
     sides = []
-    for w, f, s, n in zip(where, first, step, shape, strict=True):
-        low, high = (w.min() + f - margin) * s, (w.max() + f + margin) * s + 1
+    for side, first, step, n in zip(
+        box_of(inside), lattice.first, lattice.step, shape, strict=True
+    ):
+        low, high = (side.start + first - 2) * step, (side.stop + first + 1) * step + 1
         sides.append(slice(max(int(low), 0), min(int(high), n)))
     return sides[0], sides[1], sides[2]
 
@@ -144,10 +123,13 @@ def _log_joint(
                             w *= fc if dc else 1 - fc
                             for m in range(n_classes):
                                 prior[m] += w * maps[a + da, b + db, c + dc, m]
+                # Tissues are told apart by the root of the prior: what its neighbours say, it says
+                # in part as well, and an average of many heads is too sure of folds that this one
+                # has elsewhere. How much of a voxel is brain at all it says in full.
                 inside, tempered = 0.0, 0.0
                 for m in range(n_inside):
                     inside += prior[m]
-                    prior[m] = prior[m] ** PRIOR_POWER
+                    prior[m] = np.sqrt(prior[m])
                     tempered += prior[m]
                 for m in range(n_inside):
                     prior[m] *= inside / tempered
@@ -181,8 +163,7 @@ def class_log_joint(
 ) -> np.ndarray:
     """Log of prior times likelihood of each tissue, and of everything else, at every voxel.
 
-    Classes of the brain share what the prior has of all of them by the :data:`PRIOR_POWER` of the
-    prior of each.
+    Classes of the brain share what the prior has of all of them by the root of the prior of each.
 
     Parameters
     ----------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.sampling import sample_prior
 
 MARGIN_MM = 16.0  # of head around the brain that takes part in the fit, in the template
@@ -115,25 +115,9 @@ def sample_lattice(
             f"check that it is a scan of a head."
         )
     ceiling = BRIGHTEST * float(np.quantile(coarse[brain], 0.98))
-    first, cut = _box(used)
+    box = box_of(used)
+    first = np.array([side.start for side in box])
     moved = to_template.copy()
     moved[:3, 3] += to_template[:3, :3] @ first
-    values = np.minimum(np.nan_to_num(cut(coarse).astype(np.float64)), ceiling)
-    return Lattice(values, cut(used), cut(outside), spacing, moved, first, np.asarray(step))
-
-
-def _box(used: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Where the box around the points in use starts, and what cuts an array to it.
-
-    Its sides are products of 2, 3 and 5, and may reach beyond the image: the cosine transforms of
-    the displacement take up to five times as long for others.
-    """
-    first, inside, around = [], [], []
-    for where, n in zip(np.nonzero(used), used.shape, strict=True):
-        low, high = int(where.min()), int(where.max()) + 1
-        more = fft.next_fast_len(high - low, real=True) - (high - low)
-        low, high = low - more // 2, high + more - more // 2
-        first.append(low)
-        inside.append(slice(max(low, 0), min(high, n)))
-        around.append((max(-low, 0), max(high - n, 0)))
-    return np.array(first), lambda array: np.pad(array[tuple(inside)], around)
+    values = np.minimum(np.nan_to_num(coarse[box].astype(np.float64)), ceiling)
+    return Lattice(values, used[box], outside[box], spacing, moved, first, np.asarray(step))

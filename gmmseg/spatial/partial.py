@@ -28,6 +28,7 @@ from numba import njit, prange
 
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
+from gmmseg.spatial.boxes import box_of
 
 N_PARTS = 8  # a mixed class takes the fractions 1/8, 2/8 ... 7/8
 PURE = (0.22, 0.22, 0.22)
@@ -218,7 +219,7 @@ def estimate_fractions(
     _check(values, brain, log_prior, start, variance)
     # In units of the spread of the tissues, so that the unit of the image does not matter.
     offset, unit = start.mean(), np.ptp(start)
-    box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in np.nonzero(brain))
+    box = box_of(brain)
     scaled = np.ascontiguousarray((values[box] - offset) / unit, np.float32)
     inside = np.ascontiguousarray(brain[box])
     unary = np.maximum(log_prior[box], MIN_LOG_PRIOR).astype(np.float32)

@@ -33,7 +33,7 @@ class UnifiedSettings:
     bending: float = 3.0
     fit_displacement: bool = True
     max_rounds: int = 40
-    tol: float = 1e-4  # nats per sample
+    tol: float = 2e-4  # nats per sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)

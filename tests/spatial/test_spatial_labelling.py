@@ -162,9 +162,3 @@ def test_labels_are_the_likeliest_tissue_of_the_voxels_in_the_brain(rng):
     assert labels.sum() == expected.sum()
     shares = q[..., :3] / q[..., :3].sum(-1, keepdims=True)
     np.testing.assert_allclose(posteriors[box], np.where(brain[..., None], shares, 0), atol=1e-6)
-
-
-def test_the_box_of_a_mask_has_one_voxel_around_it_where_there_is_room():
-    mask = np.zeros((10, 10, 10), bool)
-    mask[3:5, 0:4, 6:10] = True
-    assert labelling.mask_box(mask) == (slice(2, 6), slice(0, 5), slice(5, 10))

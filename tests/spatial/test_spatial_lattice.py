@@ -35,19 +35,17 @@ def test_samples_are_the_brain_and_its_surroundings_without_missing_voxels(ball,
     np.testing.assert_array_equal(lattice.values[lattice.used], values[tuple(used.T)])
 
 
-def test_sides_are_quick_to_transform_and_may_reach_beyond_the_image(rng):
-    """Of 13 points along each axis all are used: the box has 15, and the two more are not."""
-    maps = np.full((13, 13, 13, 2), 0.5, np.float32)
-    atlas = TissueAtlas(maps, np.diag([3.0, 3.0, 3.0, 1.0]), ("GM", "outside"), (0, 1), 1)
-    values = rng.normal(100, 5, (13, 13, 13))
-    lattice = lattice_of(values, atlas)
-    assert lattice.shape == (15, 15, 15)
-    np.testing.assert_array_equal(lattice.first, [-1, -1, -1])
-    assert np.count_nonzero(lattice.used) == values.size
-    np.testing.assert_array_equal(lattice.values[lattice.used], values.ravel())
+def test_the_lattice_is_the_box_of_the_points_in_use(ball, rng):
+    values = rng.normal(100, 5, (N, N, N))
+    values[:2] = np.nan  # nothing of this is used
+    lattice = lattice_of(values, ball)
+    assert lattice.used[0].any()
+    assert lattice.used[-1].any()
+    assert lattice.first[0] >= 2
     at = np.argwhere(lattice.used)[5]
-    world = lattice.to_template @ [*at, 1]
-    np.testing.assert_allclose(world[:3], 3.0 * np.argwhere(np.ones(values.shape))[5])
+    world = ball.affine @ [*(at + lattice.first), 1]
+    np.testing.assert_allclose(lattice.to_template @ [*at, 1], world)
+    assert lattice.values[tuple(at)] == values[tuple(at + lattice.first)]
 
 
 def test_the_surroundings_are_those_of_the_template_whatever_the_size_of_the_head(ball, rng):
