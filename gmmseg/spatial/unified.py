@@ -187,8 +187,7 @@ class _Joint:
 
     def _samples(self, field: np.ndarray) -> np.ndarray:
         """Values of an array over the lattice at the points in use."""
-        inner = field.shape[3:]
-        return field.reshape(-1, *inner).take(self.where, axis=0)
+        return field.ravel().take(self.where)
 
     def _correct_by(self, coefficients: np.ndarray) -> None:
         """Take up a bias field."""
