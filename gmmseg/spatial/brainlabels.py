@@ -86,11 +86,13 @@ def label_brain(
         box = labelling.brain_box(fit, lattice, atlas, shape)
     else:
         box = box_of(mask, (1, 1, 1))
-    known = None if mask is None else mask[box]
-    log_joint = labelling.class_log_joint(corrected[box], box, lattice, fit, atlas, known)
+    # Side by side in memory, as they are without a mask too: kernels are compiled for each layout.
+    known = None if mask is None else np.ascontiguousarray(mask[box])
+    values = np.ascontiguousarray(corrected[box])
+    log_joint = labelling.class_log_joint(values, box, lattice, fit, atlas, known)
     active = np.ones(log_joint.shape[:3], bool) if known is None else known
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
-    noise = coupling.middle_noise(corrected[box], log_joint, solid, spacing)
+    noise = coupling.middle_noise(values, log_joint, solid, spacing)
     owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
     means = [float(fit.model.means[own].mean()) for own in owners]
     spreads = [float(np.sqrt(fit.model.variances[own].max())) for own in owners]

@@ -39,12 +39,12 @@ class Elasticity:
     def field(self, coefficients: np.ndarray) -> np.ndarray:
         """Sum of the cosines."""
         x, y, z = self.axes
-        return _planes_to_field(_along(x.T.copy(), coefficients), y.T.copy(), z)
+        return _across(y.T.copy(), _along(x.T.copy(), coefficients), z)
 
     def coefficients(self, field: np.ndarray) -> np.ndarray:
         """What a field has of each cosine."""
         x, y, z = self.axes
-        return _along(x, _field_to_planes(field, y, z.T.copy()))
+        return _along(x, _across(y, field, z.T.copy()))
 
     def slope(self, coefficients: np.ndarray) -> np.ndarray:
         """Gradient of the energy by the coefficients, nats per mm."""
@@ -138,22 +138,12 @@ def _along(matrix: np.ndarray, stacks: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _planes_to_field(planes: np.ndarray, y_t: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(3, n_0, n_1, n_2) field of (3, n_0, q_1, q_2) planes."""
-    out = np.empty((3, planes.shape[1], len(y_t), z.shape[1]), np.float32)
+def _across(left: np.ndarray, planes: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Each plane of a (3, n, ., .) stack times a matrix on either side."""
+    out = np.empty((3, planes.shape[1], len(left), right.shape[1]), np.float32)
     for i in prange(planes.shape[1]):
         for a in range(3):
-            out[a, i] = np.dot(np.dot(y_t, planes[a, i]), z)
-    return out
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def _field_to_planes(field: np.ndarray, y: np.ndarray, z_t: np.ndarray) -> np.ndarray:
-    """(3, n_0, q_1, q_2) planes of a (3, n_0, n_1, n_2) field."""
-    out = np.empty((3, field.shape[1], len(y), z_t.shape[1]), np.float32)
-    for i in prange(field.shape[1]):
-        for a in range(3):
-            out[a, i] = np.dot(y, np.dot(field[a, i], z_t))
+            out[a, i] = np.dot(np.dot(left, planes[a, i]), right)
     return out
 
 
