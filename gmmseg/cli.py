@@ -14,6 +14,7 @@ import click
 
 import gmmseg
 from gmmseg.checks import InputError, interrupted
+from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
 from gmmseg.progressbar import progress
 
@@ -70,7 +71,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
 
 
-@main.command(no_args_is_help=True)
+@main.command(no_args_is_help=True, cls=FilesCommand)
 @click.argument("t1", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -158,10 +159,10 @@ def main() -> None:
 @click.option(
     "--atlas",
     multiple=True,
-    metavar="[NAME=]FILE",
-    help="Tissue map to use in place of the packaged ones; give one for each class. Names also "
-    "come from label-NAME in the file's name, or from --atlas-names. One 4-D FILE can hold all "
-    "classes. templateflow:TEMPLATE takes those of templateflow.",
+    metavar="[NAME=]FILE...",
+    help="Tissue maps to use in place of the packaged ones, one for each class, named after T1. "
+    "Names also come from label-NAME in the file's name, or from --atlas-names. One 4-D FILE can "
+    "hold all classes. templateflow:TEMPLATE takes those of templateflow.",
 )
 @click.option(
     "--atlas-names",
@@ -237,7 +238,7 @@ def brain(
       gmmseg brain sub-01_T1w.nii.gz
       gmmseg brain t1.nii.gz -o results --labels fsl
       gmmseg brain stripped.mgz --stripped --mrf 0
-      gmmseg brain t1.nii.gz --atlas GM=gm.nii.gz --atlas WM=wm.nii.gz --atlas CSF=csf.nii.gz
+      gmmseg brain t1.nii.gz --atlas GM=gm.nii.gz WM=wm.nii.gz CSF=csf.nii.gz
     """  # noqa: D301 (click wants the backspace itself)
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other.")

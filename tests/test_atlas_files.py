@@ -131,6 +131,23 @@ def test_other_label_schemes_have_no_code_for_names_of_the_users(files, tmp_path
     assert "fsl has no code for lesion" in result.stderr
 
 
+@pytest.mark.parametrize("rest", [[], ["--quiet"], ["--mrf", "0"]])
+def test_one_option_takes_all_the_files_that_follow_it(files, tmp_path, sample_t1, rest):
+    words = ["brain", str(sample_t1), "-o", str(tmp_path / "out"), "--labels", "fsl"]
+    words += ["--atlas", files[0], f"lesion={files[1]}", *rest]
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 2
+    assert "fsl has no code for lesion" in result.stderr
+
+
+def test_no_file_is_taken_for_a_map_before_the_scan_is_named(files, tmp_path, sample_t1):
+    """Negative control: the last of three may be the scan, and the one before it is too much."""
+    words = ["brain", "-o", str(tmp_path / "out"), "--atlas", *files[:2], str(sample_t1)]
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 2
+    assert "unexpected extra argument" in result.stderr
+
+
 @pytest.mark.parametrize("option", ["--regions", "--parts"])
 def test_parts_of_the_packaged_atlas_are_not_put_on_another(files, tmp_path, sample_t1, option):
     words = ["brain", str(sample_t1), "-o", str(tmp_path / "out"), option]
