@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
@@ -149,7 +149,7 @@ def run_job(
             *result.warnings,
             *(c.message for c in checks if not c.passed),
         )
-        result = replace(result, warnings=tuple(dict.fromkeys(warnings)))
+        result = result.warned(tuple(dict.fromkeys(warnings)))
         parts = regions.brain_regions(result) if job.regions else None
         tell("drawing", 1.0)
         notes = provenance.record(

@@ -103,8 +103,8 @@ def draw_histogram(ax: Axes, segmentation: BrainSegmentation) -> None:
     inside = segmentation.corrected[segmentation.mask]
     inside = inside[np.isfinite(inside)]
     low, high = np.percentile(inside, (0.1, 99.9))
-    edges = np.linspace(low, high if high > low else low + 1, 161)
-    density = np.histogram(inside, edges)[0] / (inside.size * np.diff(edges))
+    counts, edges = np.histogram(inside, 160, (low, high if high > low else low + 1))
+    density = counts / (inside.size * np.diff(edges))
     ax.stairs(density, edges, fill=True, color="0.85", label="brain voxels")
     centres = (edges[:-1] + edges[1:]) / 2
     curves = class_densities(segmentation, centres)

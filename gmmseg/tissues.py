@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as _field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -84,6 +84,12 @@ class BrainSegmentation(Segmentation):
         if not self._volumes:  # tables, picture and checks all want them, from two threads
             self._volumes[:] = list(self._measured())  # at once: neither half a table nor two
         return tuple(self._volumes)
+
+    def warned(self, warnings: tuple[str, ...]) -> BrainSegmentation:
+        """The same with other warnings; what is known of its volumes stays."""
+        same = replace(self, warnings=warnings)
+        object.__setattr__(same, "_volumes", self._volumes)
+        return same
 
     def _measured(self) -> Iterator[TissueVolume]:
         voxel = self.volume.voxel_ml

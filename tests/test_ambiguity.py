@@ -135,6 +135,17 @@ def test_the_map_is_written_with_its_units_only_when_asked_for(tmp_path):
     assert not any("uncertainty" in path.name for path in plain)
 
 
+def test_other_warnings_leave_the_volumes_as_they_were_measured(sample_result, monkeypatch):
+    """They take a tenth of a second each time; other labels have other volumes."""
+    expected = sample_result.volumes_ml()
+    warned = sample_result.warned(("a cloud",))
+    halved = replace(sample_result, labels=np.where(sample_result.labels == 1, 0, 2))
+    assert halved.volumes_ml()[0].from_labels == 0
+    monkeypatch.setattr(BrainSegmentation, "_measured", None)
+    assert warned.volumes_ml() == expected
+    assert warned.warnings == ("a cloud",)
+
+
 def test_volumes_that_table_and_picture_ask_for_at_once_are_measured_alike(
     sample_result, monkeypatch
 ):
