@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-CUTOFF_MM = 10.0
+CUTOFF_MM = 8.0
 """Shortest wavelength of a displacement. Shorter ones cost more time than all others together."""
 
 

@@ -51,6 +51,8 @@ class UnifiedFit:
     labels : (n_0, n_1, n_2) int8 ndarray
         Most probable class of each lattice point in use; -1 elsewhere and outside a known mask.
     objective : (T,) float64 ndarray, penalised log-likelihood, nats per sample
+    bend, scale : coefficients of the displacement, and the share of a step that is tried next
+        From where a further fit goes on.
     freedom : float
         What the freedom of the displacement costs, nats per sample: the last objective less this
         is the evidence to hold against a fit without one. 0 without one.
@@ -65,6 +67,8 @@ class UnifiedFit:
     labels: np.ndarray
     objective: np.ndarray
     freedom: float
+    bend: np.ndarray
+    scale: float
 
     @property
     def component_counts(self) -> np.ndarray:
@@ -143,8 +147,8 @@ class _Joint:
     def take_up(self, before: UnifiedFit) -> None:
         """Start from the displacement and the bias field of an earlier fit."""
         if self.settings.fit_displacement:
-            field = np.ascontiguousarray(np.moveaxis(before.displacement, -1, 0))
-            self._move_to(self.elastic.coefficients(field))
+            self._move_to(before.bend)
+            self.scale = before.scale
         if self.settings.fit_bias:
             self._correct_by(before.coefficients)
 
@@ -174,7 +178,7 @@ class _Joint:
         displacement = np.ascontiguousarray(np.moveaxis(field, 0, -1))
         return UnifiedFit(
             self.model, self.table, self.counts, self.basis, self.coefficients,
-            displacement, self._labels(), np.array(trace), self._freedom(),
+            displacement, self._labels(), np.array(trace), self._freedom(), self.bend, self.scale,
         )  # fmt: skip
 
     def _labels(self) -> np.ndarray:

@@ -161,7 +161,7 @@ def soft_tissue(weights, means, spreads):
         model = intensity.maximise(model, intensity.component_sums(model, table, counts), prior)
     table = intensity.tabulate(model, 0.0, 400.0, floor)
     unused = (None,) * 4  # field, displacement, labels
-    return UnifiedFit(model, table, counts, *unused, np.zeros(1), 0.0), prior
+    return UnifiedFit(model, table, counts, *unused, np.zeros(1), 0.0, np.zeros(0), 1.0), prior
 
 
 @pytest.mark.parametrize(
