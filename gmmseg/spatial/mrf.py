@@ -19,9 +19,18 @@ def neighbour_weights(spacing: Sequence[float] | np.ndarray) -> np.ndarray:
     return 3.0 * inverse / inverse.sum()
 
 
+SETTLED, WAITING, DUE = 0, 1, 2
+"""State of a voxel: whatever its neighbours become, it stays; none of them has changed since its
+last update; one has."""
+STILL = 1e-3
+"""A change of probability that neighbours need not hear of, a tenth of what ends the sweeps."""
+
+
 @njit(cache=True, parallel=True, nogil=True)
-def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
-    """Posterior of each voxel by itself."""
+def _unary(
+    log_joint: np.ndarray, q: np.ndarray, active: np.ndarray, sure: float, state: np.ndarray
+) -> None:
+    """Posterior of each voxel by itself; active ones are due unless one class has nearly all."""
     nx, ny, nz, n_classes = q.shape
     for i in prange(nx):
         for j in range(ny):
@@ -35,6 +44,8 @@ def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
                     total += q[i, j, k, c]
                 for c in range(n_classes):
                     q[i, j, k, c] /= total
+                due = active[i, j, k] and (total - 1) / total >= sure
+                state[i, j, k] = DUE if due else SETTLED
 
 
 @njit(cache=True, nogil=True)
@@ -70,40 +81,67 @@ def _pull(
             field[c] += wz * q[i, j, k + 1, c]
 
 
+@njit(cache=True, nogil=True)
+def _tell(state: np.ndarray, i: int, j: int, k: int) -> None:
+    """The neighbours of a voxel are due. Several threads may say so of one of them."""
+    nx, ny, nz = state.shape
+    for step in (-1, 1):
+        if 0 <= i + step < nx and state[i + step, j, k] == WAITING:
+            state[i + step, j, k] = DUE
+        if 0 <= j + step < ny and state[i, j + step, k] == WAITING:
+            state[i, j + step, k] = DUE
+        if 0 <= k + step < nz and state[i, j, k + step] == WAITING:
+            state[i, j, k + step] = DUE
+
+
 @njit(cache=True, parallel=True, nogil=True)
 def _sweep(
     log_joint: np.ndarray,
     q: np.ndarray,
-    active: np.ndarray,
+    state: np.ndarray,
     wx: np.float32,
     wy: np.float32,
     wz: np.float32,
     colour: int,
-) -> float:
-    """Update the voxels of one colour; returns the largest change of any probability."""
+    still: float,
+) -> np.ndarray:
+    """Update the voxels of one colour that are due.
+
+    Returns (nx, 2) of each plane: the largest change of any probability, and the gain of the
+    bound, which is the divergence of the old probabilities from the new, summed over voxels, nats.
+    """
     nx, ny, nz, n_classes = q.shape
-    change = np.zeros(nx)
+    planes = np.zeros((nx, 2))
     for i in prange(nx):
         field = np.empty(n_classes, np.float32)
         for j in range(ny):
             for k in range((i + j + colour) % 2, nz, 2):
-                if not active[i, j, k]:
+                if state[i, j, k] != DUE:
                     continue
+                state[i, j, k] = WAITING
                 for c in range(n_classes):
                     field[c] = log_joint[i, j, k, c]
                 _pull(q, i, j, k, wx, wy, wz, field)
                 top = field[0]
                 for c in range(1, n_classes):
                     top = max(top, field[c])
-                total = np.float32(0.0)
+                total, gain = np.float32(0.0), 0.0
                 for c in range(n_classes):
+                    old = np.float64(q[i, j, k, c])
+                    if old > 1e-12:
+                        gain += old * (np.log(old) - (field[c] - top))
                     field[c] = np.exp(field[c] - top)
                     total += field[c]
+                change = 0.0
                 for c in range(n_classes):
                     new = field[c] / total
-                    change[i] = max(change[i], abs(new - q[i, j, k, c]))
+                    change = max(change, abs(new - q[i, j, k, c]))
                     q[i, j, k, c] = new
-    return change.max()
+                planes[i, 0] = max(planes[i, 0], change)
+                planes[i, 1] += gain + np.log(np.float64(total))
+                if change > still:
+                    _tell(state, i, j, k)
+    return planes
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -156,6 +194,7 @@ def mean_field(
     *,
     n_sweeps: int = 10,
     tol: float = 0.01,
+    still: float = STILL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior marginals of a Potts field with unary terms ``log_joint``.
 
@@ -167,6 +206,9 @@ def mean_field(
     beta : float, coupling in nats per neighbour; 0 gives the unary posterior
     n_sweeps : int, at most so many updates of the whole field
     tol : float, stop where no probability changes by more
+    still : float
+        A voxel is left as it is where none of its neighbours has changed by more since it was
+        updated, or where none could change it by more.
 
     Returns
     -------
@@ -177,15 +219,16 @@ def mean_field(
     ----------
     Zhang, Brady & Smith (2001), doi 10.1109/42.906424; mean field as in Bishop (2006), 10.1.
     """
-    q = np.empty_like(log_joint)
-    _unary(log_joint, q)
+    q, state = np.empty_like(log_joint), np.empty(log_joint.shape[:3], np.uint8)
+    # All neighbours together move the log odds of two classes by six couplings at most.
+    _unary(log_joint, q, active, still * np.exp(-6 * beta), state)
     wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
     count = max(int(np.count_nonzero(active)), 1)
     bound = [_bound(log_joint, q, active, wx, wy, wz).sum() / count]
     for _ in range(n_sweeps if beta > 0 else 0):
-        change = max(_sweep(log_joint, q, active, wx, wy, wz, colour) for colour in (0, 1))
-        bound.append(_bound(log_joint, q, active, wx, wy, wz).sum() / count)
-        if change < tol:
+        colours = [_sweep(log_joint, q, state, wx, wy, wz, colour, still) for colour in (0, 1)]
+        bound.append(bound[-1] + sum(planes[:, 1].sum() for planes in colours) / count)
+        if max(planes[:, 0].max() for planes in colours) < tol:
             break
     return q, np.array(bound)
 
@@ -262,7 +305,7 @@ def held_out_gain(
     """
     if not active.any():
         return 0.0
-    q = np.empty_like(log_joint)
-    _unary(log_joint, q)
+    q, state = np.empty_like(log_joint), np.empty(active.shape, np.uint8)
+    _unary(log_joint, q, active, 0.0, state)
     wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
     return float(_gains(log_joint, log_prior, q, active, wx, wy, wz).sum() / active.sum())

@@ -89,10 +89,27 @@ def test_updating_all_voxels_at_once_does_lower_the_bound(rng):
 @pytest.mark.parametrize("beta", [0.3, 1.5])
 def test_field_and_bound_are_those_of_a_slow_implementation(rng, spacing, beta):
     log_joint, active = problem(rng)
-    q, bound = mean_field(log_joint, active, spacing, beta, n_sweeps=4, tol=-1)
+    q, bound = mean_field(log_joint, active, spacing, beta, n_sweeps=4, tol=-1, still=0)
     slow_q, slow = slow_mean_field(log_joint.astype(np.float64), active, spacing, beta, 4)
     np.testing.assert_allclose(q, slow_q, atol=1e-5)
     np.testing.assert_allclose(bound, slow, atol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.3, 0.8])
+def test_voxels_left_as_they_are_would_hardly_change(rng, beta):
+    """Blocks of two classes with noise: far from their borders next to nothing is due."""
+    truth = np.indices((40, 40, 40)).sum(0) // 20 % 2
+    values = truth + 0.3 * rng.standard_normal(truth.shape)
+    distance = (values[..., None] - np.arange(2)) ** 2
+    log_joint = (-distance / (2 * 0.3**2)).astype(np.float32)
+    active = np.ones(truth.shape, bool)
+    q, bound = mean_field(log_joint, active, (1, 1, 1), beta, tol=-1)
+    all_of_it, exact = mean_field(log_joint, active, (1, 1, 1), beta, tol=-1, still=0)
+    assert np.abs(q - all_of_it).max() < 0.01
+    np.testing.assert_allclose(bound, exact, atol=1e-5)
+    # Negative control: with a coarser limit the field does differ.
+    coarse, _ = mean_field(log_joint, active, (1, 1, 1), beta, tol=-1, still=0.3)
+    assert np.abs(coarse - all_of_it).max() > 0.02
 
 
 def test_without_coupling_the_field_is_the_posterior_of_each_voxel(rng):
