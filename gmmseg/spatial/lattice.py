@@ -12,6 +12,7 @@ from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.sampling import sample_prior
 
+LATTICE_MM, WIDEST_MM = 3.0, 3.5  # between lattice points: as near to as can be, and at most
 MARGIN_MM = 16.0  # of head around the brain that takes part in the fit, in the template
 BRIGHTEST = 2.0
 """Times the brightest tissue: more is a stray value or bare fat, which the mixture should not
@@ -53,6 +54,26 @@ class Lattice:
         matrix = np.linalg.inv(atlas.affine) @ self.to_template
         index = np.column_stack(np.nonzero(self.used)).astype(np.float64)
         return index @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def lattice_step(spacing: np.ndarray) -> np.ndarray:
+    """Voxels from one lattice point to the next.
+
+    Of 2 mm voxels all are taken: every second one would leave an eighth of them to find the rim by.
+
+    Parameters
+    ----------
+    spacing : (3,) ndarray, of the image, mm
+
+    Returns
+    -------
+    (3,) int64 ndarray, at least 1
+
+    >>> lattice_step(np.array([0.7, 1.0, 1.75])), lattice_step(np.array([1.9, 2.0, 5.0]))
+    (array([4, 3, 2]), array([1, 1, 1]))
+    """
+    step = np.rint(LATTICE_MM / spacing).astype(np.int64)
+    return np.maximum(1, step - (step * spacing > WIDEST_MM))
 
 
 def prior_at(lattice: Lattice, atlas: TissueAtlas) -> np.ndarray:

@@ -25,10 +25,9 @@ from gmmseg.spatial.floor import negative_floor
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
-from gmmseg.spatial.lattice import Lattice, sample_lattice
+from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
 from gmmseg.tissues import BrainSegmentation
 
-LATTICE_MM = 3.0
 STAGES = (
     *("reading", "aligning the atlas", "fitting the model", "labelling"),
     *("mixed voxels", "collecting"),
@@ -216,7 +215,7 @@ class _Head:
 
 def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice, AffineFit]:
     """Affine alignment, and the samples for everything after it."""
-    step = np.maximum(1, np.rint(LATTICE_MM / head.spacing)).astype(int)
+    step = lattice_step(head.spacing)
     thin = (slice(None, None, step[0]), slice(None, None, step[1]), slice(None, None, step[2]))
     coarse, to_world = head.data[thin], head.affine @ np.diag([*step, 1.0])
     mask = None if head.mask is None else head.mask[thin]
