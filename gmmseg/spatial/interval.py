@@ -15,10 +15,10 @@ import numpy as np
 Z90 = 1.6449  # half-width of a central 90 % interval of a normal distribution, in its s.d.
 CORRELATED_VOXELS = 8.0
 """Voxels that err together: sum of the autocorrelation of the residual over a neighbourhood."""
-BORDER, FLUID_BORDER = 0.055, 0.08
+BORDER, FLUID_BORDER = 0.06, 0.09
 """Standard deviation of the border between two tissues, as a fraction of their contrast; CSF lies
 in thin sheets, all of them mixed voxels, and its mean is the hardest to know."""
-RIM = 2.2
+RIM = 1.6
 """Standard deviation, in nats, of the log odds of fluid at the rim against what lies outside."""
 WINDOW = 0.1  # half-width, as a fraction of the contrast, in which a border's voxels are counted
 

@@ -21,9 +21,10 @@ from gmmseg.spatial.lattice import Lattice, prior_at
 from gmmseg.spatial.shading import Shading, shading
 
 QUANTILES: dict[str, tuple[float, ...]] = {
-    "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "outside": (),
+    "bone": (0.3,), "soft": (0.15, 0.5, 0.85), "air": (0.1,), "outside": (),
 }  # fmt: skip
-"""At which quantiles of its voxels the Gaussians of a class start; all others have one."""
+"""At which quantiles of its voxels the Gaussians of a class start; all others have one, in the
+middle. Much of what lies where air may be is scalp, and air that starts there may stay."""
 VARIANCE_SAMPLES = 20.0
 BONE_SHARE, TIE_SHARE = 0.3, 0.15
 """What the priors on bone's mean and on the variances of tissues are worth, as shares of the
