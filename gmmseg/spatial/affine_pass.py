@@ -145,8 +145,9 @@ def score_under(
                             squares[block, a, b, p, q] += weight * local[q]
     gradient, hessian = np.zeros((3, 4)), np.zeros((3, 4, 3, 4))
     for block in range(N_BLOCKS):
-        gradient += slopes[block]
         for a in range(3):
+            for p in range(4):
+                gradient[a, p] += slopes[block, a, p]
             for b in range(3):
                 for p in range(4):
                     for q in range(4):
@@ -178,5 +179,7 @@ def class_counts(prior: np.ndarray, bins: np.ndarray, density: np.ndarray) -> np
                 partial[block, bins[n], c] += prior[n, c] * density[bins[n], c] / evidence
     counts = np.zeros((n_bins, n_classes))
     for block in range(N_BLOCKS):
-        counts += partial[block]
+        for row in range(n_bins):
+            for c in range(n_classes):
+                counts[row, c] += partial[block, row, c]
     return counts

@@ -57,7 +57,9 @@ def _contacts(q: np.ndarray, active: np.ndarray) -> np.ndarray:
                             planes[i, a, b] += q[i, j, k, a] * q[i, j, k, b]
     total = np.zeros((n, n))
     for i in range(q.shape[0]):
-        total += planes[i]
+        for a in range(n):
+            for b in range(a):
+                total[a, b] += planes[i, a, b]
     return total
 
 

@@ -128,13 +128,13 @@ class Elasticity:
 def _along(matrix: np.ndarray, stacks: np.ndarray) -> np.ndarray:
     """(3, q, ., .): each of three (n, ., .) stacks times a (q, n) matrix."""
     _, n, rows, columns = stacks.shape
-    out = np.empty((3, len(matrix), rows, columns), np.float32)
+    out = np.empty((3, len(matrix), rows * columns), np.float32)
     half = (len(matrix) + 1) // 2
     for task in prange(6):  # as many for any number of threads
         a, first = task % 3, task // 3 * half
-        part = np.dot(matrix[first : first + half], stacks[a].reshape(n, rows * columns))
-        out[a, first : first + half] = part.reshape(-1, rows, columns)
-    return out
+        stack, part = stacks[a].reshape(n, rows * columns), out[a, first : first + half]
+        np.dot(matrix[first : first + half], stack, part)
+    return out.reshape(3, len(matrix), rows, columns)
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -143,7 +143,7 @@ def _across(left: np.ndarray, planes: np.ndarray, right: np.ndarray) -> np.ndarr
     out = np.empty((3, planes.shape[1], len(left), right.shape[1]), np.float32)
     for i in prange(planes.shape[1]):
         for a in range(3):
-            out[a, i] = np.dot(np.dot(left, planes[a, i]), right)
+            np.dot(np.dot(left, planes[a, i]), right, out[a, i])
     return out
 
 
@@ -164,7 +164,7 @@ def _pulled(
     for i in prange(planes.shape[1]):
         field = np.empty((3, len(y_t), z.shape[1]), np.float32)
         for a in range(3):
-            field[a] = np.dot(np.dot(y_t, planes[a, i]), z)
+            np.dot(np.dot(y_t, planes[a, i]), z, field[a])
         for j in range(field.shape[1]):
             for k in range(field.shape[2]):
                 along = np.float32(0.0)
@@ -173,7 +173,7 @@ def _pulled(
                 for a in range(3):
                     field[a, j, k] = along * score[a, i, j, k]
         for a in range(3):
-            out[a, i] = np.dot(y, np.dot(field[a], z_t))
+            np.dot(y, np.dot(field[a], z_t), out[a, i])
     return out
 
 

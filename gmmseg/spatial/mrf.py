@@ -265,7 +265,8 @@ def _gains(
             for k in range(nz):
                 if not active[i, j, k]:
                     continue
-                field[:] = 0.0
+                for c in range(n_classes):
+                    field[c] = 0.0
                 _pull(q, i, j, k, wx, wy, wz, field)
                 joint, prior = log_joint[i, j, k], log_prior[i, j, k]
                 planes[i] += _log_sum(joint, field) - _log_sum(prior, field)
