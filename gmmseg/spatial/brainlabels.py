@@ -83,14 +83,14 @@ def label_brain(
     """
     shape = corrected.shape
     if mask is None:
-        box = labelling.brain_box(fit, lattice, atlas, shape)
+        box, room = labelling.brain_room(fit, lattice, atlas, shape)
     else:
         box = box_of(mask, (1, 1, 1))
-    # Side by side in memory, as they are without a mask too: kernels are compiled for each layout.
-    known = None if mask is None else np.ascontiguousarray(mask[box])
+        # Side by side in memory, as it is without a mask too: kernels are compiled for each layout.
+        room = np.ascontiguousarray(mask[box])
+    known = mask is not None
     values = np.ascontiguousarray(corrected[box])
-    log_joint = labelling.class_log_joint(values, box, lattice, fit, atlas, known)
-    active = np.ones(log_joint.shape[:3], bool) if known is None else known
+    log_joint = labelling.class_log_joint(values, box, lattice, fit, atlas, room, known=known)
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
     noise = coupling.middle_noise(values, log_joint, solid, spacing)
     owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
@@ -98,12 +98,12 @@ def label_brain(
     spreads = [float(np.sqrt(fit.model.variances[own].max())) for own in owners]
     share = coupling.mislabelled(noise, means, spreads)
     usual = coupling.automatic_strength(share)
-    gain = _gain(log_joint, known, box, spacing, lattice, fit, atlas, strength or usual)
+    gain = _gain(log_joint, room, known, box, spacing, lattice, fit, atlas, strength or usual)
     if strength is None:
         strength = usual if gain > 0 else 0.0
-    q, bound = mrf.mean_field(log_joint, active, spacing, strength)
+    q, bound = mrf.mean_field(log_joint, room, spacing, strength)
     del log_joint  # as large as all that is still to be made
-    brain = active if mask is not None else labelling.clean_brain(q[..., -1], spacing)
+    brain = room if known else labelling.clean_brain(q[..., -1], spacing)
     if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
         brain &= q[..., -1] < 0.5
     n_brain = np.count_nonzero(brain)
@@ -115,13 +115,14 @@ def label_brain(
     labels, posteriors = labelling.settle(q, brain, box, shape)
     return BrainLabels(
         labels, posteriors, ambiguity.entropy(q, brain, box, shape),
-        ambiguity.contacts(q, active), box, bound, strength, gain, noise, share,
+        ambiguity.contacts(q, room), box, bound, strength, gain, noise, share,
     )  # fmt: skip
 
 
 def _gain(
     log_joint: np.ndarray,
-    known: np.ndarray | None,
+    room: np.ndarray,
+    known: bool,
     box: Box,
     spacing: np.ndarray,
     lattice: Lattice,
@@ -133,10 +134,9 @@ def _gain(
     first = (log_joint.shape[2] - min(log_joint.shape[2], N_PLANES)) // 2
     planes = np.s_[:, :, first : first + N_PLANES]
     joint = np.ascontiguousarray(log_joint[planes])  # one kernel, compiled once, for both
-    inside = None if known is None else np.ascontiguousarray(known[planes])
-    active = np.ones(joint.shape[:3], bool) if inside is None else inside
+    active = np.ascontiguousarray(room[planes])
     start = box[2].start + first
     middle = (box[0], box[1], slice(start, start + joint.shape[2]))
     unseen = np.full(joint.shape[:3], np.nan, np.float32)
-    prior = labelling.class_log_joint(unseen, middle, lattice, fit, atlas, inside)
+    prior = labelling.class_log_joint(unseen, middle, lattice, fit, atlas, active, known=known)
     return mrf.held_out_gain(joint, prior, active, spacing, strength)

@@ -15,12 +15,15 @@ from gmmseg.spatial.sampling import corner, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 
 NEVER = 50.0  # nats
-MIN_PRIOR = 0.01  # of all tissues together, for a voxel to be looked at
+MIN_PRIOR = 0.01  # of all tissues together, for a place to be looked at
+ROOM = 2  # lattice points around such places
 THREAD_MM = 1.5  # what hangs on by less than twice this is cut off the brain
 
 
-def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tuple[int, ...]) -> Box:
-    """Box of an image where the deformed prior leaves room for tissue.
+def brain_room(
+    fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tuple[int, ...]
+) -> tuple[Box, np.ndarray]:
+    """Where in an image the deformed prior leaves room for tissue.
 
     Parameters
     ----------
@@ -29,7 +32,9 @@ def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tupl
 
     Returns
     -------
-    three slices of the image, two lattice points wider than where any tissue may be
+    box : three slices of the image
+    room : (x, y, z) bool ndarray, voxels of the box that are up to two lattice points from where
+        any tissue may be
     """
     index = np.stack(np.meshgrid(*map(np.arange, lattice.shape), indexing="ij"), axis=-1)
     points = index.reshape(-1, 3) @ lattice.to_template[:3, :3].T + lattice.to_template[:3, 3]
@@ -41,13 +46,17 @@ def brain_box(fit: UnifiedFit, lattice: Lattice, atlas: TissueAtlas, shape: tupl
     inside = prior[:, : atlas.n_inside].sum(1).reshape(lattice.shape) > MIN_PRIOR
     if not inside.any():
         raise InputError(NO_BRAIN)
-    sides = []
-    for side, first, step, n in zip(
-        box_of(inside), lattice.first, lattice.step, shape, strict=True
+    sides, nearest = [], []
+    for side, first, step, n, points in zip(
+        box_of(inside), lattice.first, lattice.step, shape, lattice.shape, strict=True
     ):
-        low, high = (side.start + first - 2) * step, (side.stop + first + 1) * step + 1
-        sides.append(slice(max(int(low), 0), min(int(high), n)))
-    return sides[0], sides[1], sides[2]
+        low = max(int((side.start + first - ROOM) * step), 0)
+        high = min(int((side.stop - 1 + first + ROOM) * step) + 1, n)
+        sides.append(slice(low, high))
+        at = np.rint(np.arange(low, high) / step).astype(np.int64) - first
+        nearest.append(np.clip(at, 0, points - 1))
+    room = ndimage.binary_dilation(inside, ndimage.generate_binary_structure(3, 3), ROOM)
+    return (sides[0], sides[1], sides[2]), room[np.ix_(*nearest)]
 
 
 def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) -> np.ndarray:
@@ -72,7 +81,7 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
 @njit(cache=True, parallel=True, nogil=True)
 def _log_joint(
     values: np.ndarray,
-    brain: np.ndarray,
+    room: np.ndarray,
     given: bool,
     first: np.ndarray,
     to_atlas: np.ndarray,
@@ -92,7 +101,7 @@ def _log_joint(
         prior = np.empty(n_classes)
         for j in range(ny):
             for k in range(nz):
-                if not brain[i, j, k]:
+                if not room[i, j, k]:
                     for m in range(n_labels):
                         out[i, j, k, m] = -NEVER if m < n_labels - 1 else 0.0
                     continue
@@ -131,8 +140,9 @@ def _log_joint(
                     inside += prior[m]
                     prior[m] = np.sqrt(prior[m])
                     tempered += prior[m]
-                for m in range(n_inside):
-                    prior[m] *= inside / tempered
+                if tempered > 0.0:
+                    for m in range(n_inside):
+                        prior[m] *= inside / tempered
                 # A missing voxel says nothing: its density is one for every class.
                 known = not np.isnan(values[i, j, k])
                 t = 0.0
@@ -159,7 +169,9 @@ def class_log_joint(
     lattice: Lattice,
     fit: UnifiedFit,
     atlas: TissueAtlas,
-    brain: np.ndarray | None = None,
+    room: np.ndarray | None = None,
+    *,
+    known: bool = False,
 ) -> np.ndarray:
     """Log of prior times likelihood of each tissue, and of everything else, at every voxel.
 
@@ -171,8 +183,9 @@ def class_log_joint(
         Bias-corrected intensities of the voxels in ``box``; NaN where missing.
     box : three slices of the image
     lattice, fit, atlas : Lattice, UnifiedFit and TissueAtlas of the joint fit
-    brain : (X, Y, Z) bool ndarray, optional
-        The brain in ``box``, where it is known: no other voxel is, and all of it is.
+    room : (X, Y, Z) bool ndarray, optional
+        Where in ``box`` there may be brain; all else is sure to be none.
+    known : bool, whether all of ``room`` is brain
 
     Returns
     -------
@@ -182,9 +195,9 @@ def class_log_joint(
     displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
     start = np.array([side.start for side in box]) / lattice.step - lattice.first
     out = np.empty((*values.shape, atlas.n_tissues + 1), np.float32)
-    looked_at = np.ones(values.shape, bool) if brain is None else np.ascontiguousarray(brain)
+    looked_at = np.ones(values.shape, bool) if room is None else np.ascontiguousarray(room)
     _log_joint(
-        values, looked_at, brain is not None,
+        values, looked_at, known,
         np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template,
         displacement, atlas.maps, fit.table.low, fit.table.width, fit.table.density,
         np.array(atlas.labels), atlas.n_inside, out,

@@ -130,13 +130,28 @@ def test_tissues_share_the_brain_by_the_root_of_the_prior_and_the_head_keeps_its
     np.testing.assert_allclose(found[:3] / found[0], np.sqrt(np.divide(share[:3], 0.5)), rtol=1e-3)
 
 
+def test_nothing_outside_the_room_for_tissue_has_a_prior_that_would_be_looked_at(fitted):
+    fit, lattice, atlas = fitted
+    maps = atlas.maps.copy()
+    maps[: len(maps) // 2, ..., :-1], maps[: len(maps) // 2, ..., -1] = 0, 1
+    atlas = replace(atlas, maps=maps)  # half of it is surely none of the tissues
+    shape = tuple(2 * (n + f) for n, f in zip(SHAPE, lattice.first, strict=True))
+    box, room = labelling.brain_room(fit, lattice, atlas, shape)
+    missing = np.full(room.shape, np.nan, np.float32)  # so that the prior alone speaks
+    prior = np.exp(labelling.class_log_joint(missing, box, lattice, fit, atlas))
+    tissue = prior[..., :-1].sum(-1)
+    assert tissue[~room].max() < labelling.MIN_PRIOR
+    assert 0.2 < room.mean() < 1  # it does leave something out
+    assert tissue[room].max() > 0.9
+
+
 def test_of_a_known_brain_all_voxels_are_tissue_and_no_others(fitted, rng):
     fit, lattice, atlas = fitted
     box = (slice(20, 26),) * 3
     values = rng.uniform(20, 150, (6, 6, 6)).astype(np.float32)
     brain = rng.random((6, 6, 6)) < 0.5
     free = labelling.class_log_joint(values, box, lattice, fit, atlas)
-    found = labelling.class_log_joint(values, box, lattice, fit, atlas, brain)
+    found = labelling.class_log_joint(values, box, lattice, fit, atlas, brain, known=True)
     np.testing.assert_array_equal(found[brain][:, :-1], free[brain][:, :-1])
     assert (found[brain][:, -1] == -labelling.NEVER).all()
     assert (found[~brain] == [*[-labelling.NEVER] * 3, 0]).all()
