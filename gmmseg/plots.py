@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gmmseg.bins import bin_edges
 from gmmseg.checks import InputError
 from gmmseg.mixture.goodness import quantile_pairs
 from gmmseg.mixture.histogram import cuts
@@ -79,7 +80,7 @@ def plot_mixture(
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     density, agreement = figure.subplots(1, 2, width_ratios=(3, 2))
-    edges = _edges(x, n_bins)
+    edges = bin_edges(x, n_bins)
     density.hist(x, bins=edges, weights=weight, density=True, color="0.85")
     grid = np.linspace(edges[0], edges[-1], 1000)
     parts = np.exp(mixture.log_density(grid[:, None])) * mixture.weights
@@ -99,12 +100,3 @@ def plot_mixture(
     agreement.plot(of_mixture, of_data, ".", color="black", markersize=4)
     agreement.set(xlabel=f"quantile of mixture ({unit})", ylabel=f"quantile of data ({unit})")
     return figure
-
-
-def _edges(x: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bin edges; around each whole number where values are whole, so that no comb appears."""
-    low, high = x.min(), x.max()
-    if np.array_equal(x, np.rint(x)) and high > low:
-        step = max(1, int(np.ceil((high - low + 1) / n_bins)))
-        return np.arange(low - 0.5, high + step, step)
-    return np.linspace(low, high if high > low else low + 1, n_bins + 1)

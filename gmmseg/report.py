@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gmmseg import volume as volumes
+from gmmseg.bins import bin_edges
 from gmmseg.labels import colours
 from gmmseg.spatial.boxes import box_of
 from gmmseg.volume import voxel_sizes
@@ -103,7 +104,8 @@ def draw_histogram(ax: Axes, segmentation: BrainSegmentation) -> None:
     inside = segmentation.corrected[segmentation.mask]
     inside = inside[np.isfinite(inside)]
     low, high = np.percentile(inside, (0.1, 99.9))
-    counts, edges = np.histogram(inside, 160, (low, high if high > low else low + 1))
+    edges = bin_edges(inside[(inside >= low) & (inside <= high)], 160)
+    counts, _ = np.histogram(inside, len(edges) - 1, (edges[0], edges[-1]))
     density = counts / (inside.size * np.diff(edges))
     ax.stairs(density, edges, fill=True, color="0.85", label="brain voxels")
     centres = (edges[:-1] + edges[1:]) / 2

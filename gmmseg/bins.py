@@ -1,0 +1,27 @@
+"""Bins for the histograms of pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def bin_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Edges of even bins; around whole numbers where values are whole, so that no comb appears.
+
+    Parameters
+    ----------
+    values : (N,) ndarray, finite, at least one
+    n_bins : int, how many bins there are, and at most where values are whole
+
+    Returns
+    -------
+    (B + 1,) float64 ndarray
+
+    >>> bin_edges(np.array([1.0, 2, 4]), 100), bin_edges(np.array([0.0, 0.5]), 2)
+    (array([0.5, 1.5, 2.5, 3.5, 4.5]), array([0.  , 0.25, 0.5 ]))
+    """
+    low, high = float(values.min()), float(values.max())
+    if high > low and np.array_equal(values, np.rint(values)):
+        step = max(1, int(np.ceil((high - low + 1) / n_bins)))
+        return np.arange(low - 0.5, high + step, step)
+    return np.linspace(low, high if high > low else low + 1, n_bins + 1)
