@@ -16,6 +16,7 @@ import gmmseg
 from gmmseg.checks import InputError, interrupted
 from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
+from gmmseg.cli_types import ClassNumber, Number
 from gmmseg.progressbar import progress
 
 if TYPE_CHECKING:
@@ -36,27 +37,6 @@ class InputFailure(click.ClickException):
     """An InputError as the user sees it: one sentence and exit code 2."""
 
     exit_code = 2
-
-
-class ClassNumber(click.ParamType):
-    """A class and a whole number, ``NAME=N``."""
-
-    name = "class=number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Name and number."""
-        word, _, number = value.partition("=")
-        if not (word and number.isdecimal()):
-            self.fail(f"{value!r} is not a class and a number, as in soft=2.", param, ctx)
-        return word, int(number)
-
-
-class Strength(click.FloatRange):
-    """A number, or the word auto."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Leave ``auto`` as it is."""
-        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -108,7 +88,7 @@ def main() -> None:
 )
 @click.option(
     "--mrf",
-    type=Strength(min=0),
+    type=Number(0, 10, auto=True),
     metavar="X",
     help="How strongly neighbouring voxels pull towards the same tissue, in nats per "
     "neighbour, 0 to 10; 0 turns it off, auto (if not given) goes by the noise, from 0.3, and "
@@ -116,7 +96,7 @@ def main() -> None:
 )
 @click.option(
     "--bias-fwhm",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(20, 1000),
     metavar="MM",
     help="Smallest wave length of the bias field, in mm, 20 to 1000 (60 if not given).",
 )

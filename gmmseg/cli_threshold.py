@@ -9,30 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gmmseg.checks import InputError
+from gmmseg.cli_types import Names, Number
 from gmmseg.progressbar import progress
 
 if TYPE_CHECKING:
     from gmmseg.thresholdbatch import ImageDone, ThresholdJob, ThresholdRun
 
 BAD_INPUT = 2  # exit code where an image could not be labelled
-
-
-class Classes(click.IntRange):
-    """A number of classes, or the word auto."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Leave ``auto`` as it is."""
-        return value if value == "auto" else super().convert(value, param, ctx)
-
-
-class Names(click.ParamType):
-    """Words with commas between them."""
-
-    name = "names"
-
-    def convert(self, value: Any, *_: Any) -> Any:
-        """Split at the commas."""
-        return value if not isinstance(value, str) else tuple(w.strip() for w in value.split(","))
 
 
 _GIVEN = {
@@ -61,7 +44,7 @@ _SWITCHED = {
 @click.option(
     "-k",
     "--classes",
-    type=Classes(2, 50),
+    type=Number(2, 50, whole=True, auto=True),
     metavar="K|auto",
     help="Number of classes; auto takes the one of least ICL, 1 to 6 (2 if not given).",
 )
@@ -81,7 +64,7 @@ _SWITCHED = {
 )
 @click.option(
     "--smooth",
-    type=click.FloatRange(0, 10),
+    type=Number(0, 10),
     metavar="B",
     help="How strongly neighbouring pixels pull towards the same class, in nats per "
     "neighbour; 0, if not given, turns it off, 0.5 to 1 removes specks.",
