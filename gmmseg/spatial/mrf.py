@@ -27,10 +27,8 @@ STILL = 1e-3
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _unary(
-    log_joint: np.ndarray, q: np.ndarray, active: np.ndarray, sure: float, state: np.ndarray
-) -> None:
-    """Posterior of each voxel by itself; active ones are due unless one class has nearly all."""
+def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
+    """Posterior of each voxel by itself."""
     nx, ny, nz, n_classes = q.shape
     for i in prange(nx):
         for j in range(ny):
@@ -44,8 +42,22 @@ def _unary(
                     total += q[i, j, k, c]
                 for c in range(n_classes):
                     q[i, j, k, c] /= total
-                due = active[i, j, k] and (total - 1) / total >= sure
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _unsettled(q: np.ndarray, active: np.ndarray, sure: float) -> np.ndarray:
+    """(nx, ny, nz) uint8: active voxels are due unless all classes but one have below ``sure``."""
+    nx, ny, nz, n_classes = q.shape
+    state = np.empty((nx, ny, nz), np.uint8)
+    for i in prange(nx):
+        for j in range(ny):
+            for k in range(nz):
+                most = q[i, j, k, 0]
+                for c in range(1, n_classes):
+                    most = max(most, q[i, j, k, c])
+                due = active[i, j, k] and 1 - most >= sure
                 state[i, j, k] = DUE if due else SETTLED
+    return state
 
 
 @njit(cache=True, nogil=True)
@@ -219,9 +231,10 @@ def mean_field(
     ----------
     Zhang, Brady & Smith (2001), doi 10.1109/42.906424; mean field as in Bishop (2006), 10.1.
     """
-    q, state = np.empty_like(log_joint), np.empty(log_joint.shape[:3], np.uint8)
+    q = np.empty_like(log_joint)
+    _unary(log_joint, q)
     # All neighbours together move the log odds of two classes by six couplings at most.
-    _unary(log_joint, q, active, still * np.exp(-6 * beta), state)
+    state = _unsettled(q, active, still * np.exp(-6 * beta))
     wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
     count = max(int(np.count_nonzero(active)), 1)
     bound = [_bound(log_joint, q, active, wx, wy, wz).sum() / count]
@@ -306,7 +319,7 @@ def held_out_gain(
     """
     if not active.any():
         return 0.0
-    q, state = np.empty_like(log_joint), np.empty(active.shape, np.uint8)
-    _unary(log_joint, q, active, 0.0, state)
+    q = np.empty_like(log_joint)
+    _unary(log_joint, q)
     wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
     return float(_gains(log_joint, log_prior, q, active, wx, wy, wz).sum() / active.sum())
