@@ -36,13 +36,15 @@ def test_labels_are_the_most_probable_tissue_and_probabilities_sum_to_one(sample
 
 
 def test_the_fitted_means_are_those_of_the_tissues(scan, sample_result, sample_truth):
-    """Those of the voxels that are mostly this tissue: painted are CSF 40, GM 95 and WM 130.
+    """Painted are CSF 40, GM 95 and WM 130; mixed voxels at the rim draw CSF up and WM down.
 
-    Voxels at the rim are mixed and draw CSF up and WM down, in the fit as in the truth: CSF has
-    48 there and 50 by the fit. Within 5, where the classes lie 35 apart.
+    By up to 8, and CSF by 10: the voxels that are mostly CSF have 48 in the mean. All within 5 of
+    what such voxels have, where the classes lie 35 apart.
     """
     fitted = sample_result.mixture.means[:, 0]
     means = dict(zip(sample_result.component_names, fitted, strict=True))
+    assert means["GM"] == pytest.approx(95, abs=9)
+    assert means["WM"] == pytest.approx(130, abs=9)
     data = scan.get_fdata()
     for code, name in enumerate(("GM", "WM", "CSF"), start=1):
         assert means[name] == pytest.approx(data[sample_truth == code].mean(), abs=5), name
