@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmmseg.checks import InputError
-from gmmseg.spatial import ambiguity, coupling, labelling, mrf
+from gmmseg.spatial import ambiguity, coupling, labelling, mrf, onebrain
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.customatlas import FLUID
@@ -103,7 +103,12 @@ def label_brain(
         strength = usual if gain > 0 else 0.0
     q, bound = mrf.mean_field(log_joint, room, spacing, strength)
     del log_joint  # as large as all that is still to be made
-    brain = room if known else labelling.clean_brain(q[..., -1], spacing)
+    brain = room
+    if not known:
+        likely = q[..., -1] < 0.5
+        tissue = likely.copy()
+        tissue[likely] = np.isin(q[likely][:, :-1].argmax(axis=1), solid)
+        brain = onebrain.clean_brain(likely, tissue, spacing)
     if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
         brain &= q[..., -1] < 0.5
     n_brain = np.count_nonzero(brain)

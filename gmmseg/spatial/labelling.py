@@ -1,4 +1,4 @@
-"""From a joint fit on the coarse lattice to class evidence at every voxel, and to a clean brain."""
+"""From a joint fit on the coarse lattice to class evidence at every voxel, and to labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from scipy import ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
-from gmmseg.spatial.foreground import ellipsoid, filled, largest_component
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
 from gmmseg.spatial.sampling import corner, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
@@ -17,7 +16,6 @@ from gmmseg.spatial.unified import UnifiedFit
 NEVER = 50.0  # nats
 MIN_PRIOR = 0.01  # of all tissues together, for a place to be looked at
 ROOM = 2  # lattice points around such places
-THREAD_MM = 1.5  # what hangs on by less than twice this is cut off the brain
 
 
 def brain_room(
@@ -203,28 +201,6 @@ def class_log_joint(
         np.array(atlas.labels), atlas.n_inside, out,
     )  # fmt: skip
     return out
-
-
-def clean_brain(outside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """One solid brain from the probability of lying outside it.
-
-    Islands and what hangs on by a thread (eyes, dura, marrow) go; enclosed holes are filled.
-
-    Parameters
-    ----------
-    outside : (X, Y, Z) float32 ndarray, probability of lying outside the brain
-    spacing : (3,) mm
-
-    Returns
-    -------
-    (X, Y, Z) bool ndarray
-    """
-    brain = outside < 0.5
-    ball = ellipsoid(np.maximum(1, np.rint(THREAD_MM / spacing)).astype(int))
-    core = largest_component(ndimage.binary_erosion(brain, ball))
-    grown = ndimage.binary_dilation(core, ball) if core.any() else brain
-    near = ndimage.binary_dilation(grown, iterations=2)
-    return filled(largest_component(brain & near))
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -1,4 +1,4 @@
-"""From the lattice to every voxel: evidence against plain NumPy, and the clean-up of the brain."""
+"""From the lattice to every voxel: evidence against plain NumPy."""
 
 from dataclasses import replace
 
@@ -9,70 +9,6 @@ from scipy.ndimage import map_coordinates
 from simulated import SHAPE, small_fit
 
 from gmmseg.spatial import labelling
-
-MM = np.array([2.0, 2.0, 2.0])
-
-
-def ball(radius, centre, shape=(48, 48, 48)):
-    grid = np.indices(shape)
-    return sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2
-
-
-def clean(brain):
-    """Cleaned brain from a mask, as the probability of lying outside it."""
-    outside = np.where(brain, 0.1, 0.9).astype(np.float32)
-    return labelling.clean_brain(outside, MM)
-
-
-@pytest.fixture
-def brain():
-    return ball(12, (22, 24, 24))
-
-
-def test_a_brain_without_blemish_stays_what_it_is(brain):
-    np.testing.assert_array_equal(clean(brain), brain)
-
-
-def test_an_island_goes(brain):
-    np.testing.assert_array_equal(clean(brain | ball(4, (42, 42, 42))), brain)
-
-
-def test_what_hangs_on_by_a_thread_goes_with_the_thread(brain):
-    eye = ball(4, (43, 24, 24))
-    thread = np.zeros_like(brain)
-    thread[30:43, 24, 24] = True
-    left = clean(brain | thread | eye)
-    assert not left[eye].any()
-    assert np.count_nonzero(left & ~brain) <= 2  # the stump of the thread
-    assert left[brain].all()
-
-
-def test_what_is_joined_by_a_broad_neck_stays(brain):
-    """Negative control: the cerebellum hangs on the brain too."""
-    joined = brain | ball(5, (37, 24, 24))
-    assert np.count_nonzero(clean(joined) ^ joined) < 0.01 * joined.sum()
-
-
-def test_an_enclosed_hole_is_filled_and_a_bay_is_not(brain):
-    holed = brain.copy()
-    holed[20:23, 23:26, 23:26] = False
-    np.testing.assert_array_equal(clean(holed), brain)
-    bay = brain.copy()
-    bay[22, 24, :24] = False
-    assert not clean(bay)[22, 24, 14:24].any()
-
-
-def test_nothing_comes_of_nothing():
-    assert not clean(np.zeros((20, 20, 20), bool)).any()
-
-
-def test_a_brain_too_thin_to_erode_keeps_its_largest_part():
-    thin = np.zeros((20, 20, 20), bool)
-    thin[4:16, 8, 8] = True
-    thin[2, 2, 2] = True
-    left = clean(thin)
-    assert left[4:16, 8, 8].all()
-    assert not left[2, 2, 2]
 
 
 @pytest.fixture(scope="module")
