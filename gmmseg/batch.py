@@ -138,10 +138,11 @@ def run_job(
         model.join()
         from gmmseg import provenance, regions, report
         from gmmseg.settings import BrainSettings
+        from gmmseg.threads import use_threads
         from gmmseg.workflows.brain import segment_brain
 
         settings = BrainSettings(**job.settings)
-        _use_threads(settings.threads)
+        use_threads(settings.threads)
         result = segment_brain(scan, mask, settings, progress=_preparing(tell))
         checks = selfcheck.check(result)
         warnings = (
@@ -194,10 +195,11 @@ def _load_model(job: Job, given_up: Event) -> None:
     """Load the compiled kernels and run the first, which wakes the compiler."""
     import_module("gmmseg.workflows.brain")
     from gmmseg.spatial.blur import blurred
+    from gmmseg.threads import use_threads
 
     if given_up.is_set():  # compiling them, in the first run of all, takes seconds
         return
-    _use_threads(job.settings.get("threads"))
+    use_threads(job.settings.get("threads"))
     blurred(np.ones((2, 2, 2, 1), np.float32), np.ones(3))
 
 
@@ -210,14 +212,6 @@ def _preparing(tell: Callable[[str, float], None]) -> Callable[[str, float], Non
             Thread(target=import_module, args=("matplotlib.figure",)).start()
 
     return told
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import numba
-
-        available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-        numba.set_num_threads(min(threads, available))
 
 
 def _option(name: str, value: Any) -> list[str]:

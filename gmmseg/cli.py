@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 # Our matrices are small: BLAS threads would only fight the kernels' own for the cores.
 _BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
 
-
-# Threads of libgomp spin while they wait, which on a busy machine costs others, and the run itself,
-# several times its seconds; after this many turns, some microseconds, they sleep.
-_SPIN = {"GOMP_SPINCOUNT": "1000"}
-
 UNTRUSTED = 3  # exit code of `--strict`: results are there, and not to be trusted
 
 
@@ -46,8 +41,6 @@ def main() -> None:
     atexit.register(gc.freeze)  # else leaving takes a third of a second, to look for garbage
     for variable in _BLAS:
         os.environ[variable] = "1"
-    for variable, value in _SPIN.items():
-        os.environ.setdefault(variable, value)
     signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
 
 

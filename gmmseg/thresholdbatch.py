@@ -105,7 +105,10 @@ def run_threshold(
     inputs = (*job.images, job.mask)
     for image in images:
         staging.check_free(_targets(image, None, job), inputs=inputs, overwrite=job.overwrite)
-    _use_threads(job.threads)
+    if job.threads is not None:
+        from gmmseg.threads import use_threads
+
+        use_threads(job.threads)
     done: list[ImageDone] = []
     table: tuple[Path, ...] = ()
     written_at = time.monotonic()
@@ -256,11 +259,3 @@ def _save_table(job: ThresholdJob, rows: dict[str, list[Row]]) -> tuple[Path, ..
     with staging.writing(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
         return write_table(job.out, [row for own in rows.values() for row in own])
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import numba
-
-        available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-        numba.set_num_threads(min(threads, available))

@@ -5,23 +5,56 @@ same to the last bit for any number of threads.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gmmseg.spatial.sampling import corner
+from gmmseg.threads import N_BLOCKS, spread_blocks
 
-N_BLOCKS = 16  # fixed: see above
+
+@njit(cache=True, inline="always")
+def _at(to_voxel: np.ndarray, axis: int, x: float, y: float, z: float) -> float:
+    """Atlas voxel coordinate of a sample along one axis."""
+    t = to_voxel
+    return t[axis, 0] * x + t[axis, 1] * y + t[axis, 2] * z + t[axis, 3]
 
 
-@njit(cache=True)
-def _in_order(values: np.ndarray) -> float:
-    """Sum from first to last; in a parallel function ``values.sum()`` would be split by threads."""
+@njit(cache=True, nogil=True)
+def _evidence(
+    block: int,
+    first: int,
+    stop: int,
+    maps: np.ndarray,
+    to_voxel: np.ndarray,
+    points: np.ndarray,
+    density: np.ndarray,
+    bins: np.ndarray,
+    prior: np.ndarray,
+    totals: np.ndarray,
+) -> None:
+    nx, ny, nz, n_classes = maps.shape
     total = 0.0
-    for value in values:
-        total += value
-    return total
+    for n in range(first, stop):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
+        j, fy = corner(_at(to_voxel, 1, x, y, z), ny)
+        k, fz = corner(_at(to_voxel, 2, x, y, z), nz)
+        for c in range(n_classes):
+            prior[n, c] = 0.0
+        for di in range(2):
+            wx = fx if di else 1.0 - fx
+            for dj in range(2):
+                wxy = wx * (fy if dj else 1.0 - fy)
+                for dk in range(2):
+                    w = np.float32(wxy * (fz if dk else 1.0 - fz))
+                    for c in range(n_classes):
+                        prior[n, c] += w * maps[i + di, j + dj, k + dk, c]
+        value = 0.0
+        for c in range(n_classes):
+            value += prior[n, c] * density[bins[n], c]
+        total += np.log(value)
+    totals[block] = total
 
 
-@njit(cache=True, parallel=True, nogil=True)
 def evidence_under(
     maps: np.ndarray,
     to_voxel: np.ndarray,
@@ -45,41 +78,63 @@ def evidence_under(
     -------
     float, sum over samples of ``log sum_k prior[n, k] density[bins[n], k]``, nats
     """
+    totals = np.empty(N_BLOCKS)
+    spread_blocks(_evidence, len(points), maps, to_voxel, points, density, bins, prior, totals)
+    return float(totals.sum())
+
+
+@njit(cache=True, nogil=True)
+def _score(
+    block: int,
+    first: int,
+    stop: int,
+    maps: np.ndarray,
+    to_voxel: np.ndarray,
+    points: np.ndarray,
+    density: np.ndarray,
+    bins: np.ndarray,
+    totals: np.ndarray,
+    slopes: np.ndarray,
+    squares: np.ndarray,
+) -> None:
     nx, ny, nz, n_classes = maps.shape
-    count = points.shape[0]
-    totals = np.zeros(N_BLOCKS)
-    for block in prange(N_BLOCKS):
-        total = 0.0
-        for n in range(block * count // N_BLOCKS, (block + 1) * count // N_BLOCKS):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            i, fx = corner(
-                to_voxel[0, 0] * x + to_voxel[0, 1] * y + to_voxel[0, 2] * z + to_voxel[0, 3], nx
-            )
-            j, fy = corner(
-                to_voxel[1, 0] * x + to_voxel[1, 1] * y + to_voxel[1, 2] * z + to_voxel[1, 3], ny
-            )
-            k, fz = corner(
-                to_voxel[2, 0] * x + to_voxel[2, 1] * y + to_voxel[2, 2] * z + to_voxel[2, 3], nz
-            )
-            for c in range(n_classes):
-                prior[n, c] = 0.0
-            for di in range(2):
-                wx = fx if di else 1.0 - fx
-                for dj in range(2):
-                    wxy = wx * (fy if dj else 1.0 - fy)
-                    for dk in range(2):
-                        w = np.float32(wxy * (fz if dk else 1.0 - fz))
-                        for c in range(n_classes):
-                            prior[n, c] += w * maps[i + di, j + dj, k + dk, c]
-            value = 0.0
-            for c in range(n_classes):
-                value += prior[n, c] * density[bins[n], c]
-            total += np.log(value)
-        totals[block] = total
-    return _in_order(totals)
+    slope, square = slopes[block], squares[block]
+    local, score = np.ones(4), np.empty(3)
+    total = 0.0
+    for n in range(first, stop):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
+        j, fy = corner(_at(to_voxel, 1, x, y, z), ny)
+        k, fz = corner(_at(to_voxel, 2, x, y, z), nz)
+        value, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+        for di in range(2):
+            wx, sx = (fx, 1.0) if di else (1.0 - fx, -1.0)
+            for dj in range(2):
+                wy, sy = (fy, 1.0) if dj else (1.0 - fy, -1.0)
+                for dk in range(2):
+                    wz, sz = (fz, 1.0) if dk else (1.0 - fz, -1.0)
+                    here = 0.0
+                    for c in range(n_classes):
+                        here += maps[i + di, j + dj, k + dk, c] * density[bins[n], c]
+                    value += wx * wy * wz * here
+                    gx += sx * wy * wz * here
+                    gy += wx * sy * wz * here
+                    gz += wx * wy * sz * here
+        total += np.log(value)
+        local[0], local[1], local[2] = x, y, z
+        score[0], score[1], score[2] = gx / value, gy / value, gz / value
+        for a in range(3):
+            for p in range(4):
+                slope[a, p] += score[a] * local[p]
+            for b in range(a + 1):
+                product = score[a] * score[b]
+                for p in range(4):
+                    weight = product * local[p]
+                    for q in range(p + 1):
+                        square[a, b, p, q] += weight * local[q]
+    totals[block] = total
 
 
-@njit(cache=True, parallel=True, nogil=True)
 def score_under(
     maps: np.ndarray,
     to_voxel: np.ndarray,
@@ -99,67 +154,22 @@ def score_under(
     gradient : (3, 4) float64 ndarray, of ``total`` by ``to_voxel``
     hessian : (3, 4, 3, 4) float64 ndarray, sum of outer products of the samples' gradients
     """
-    nx, ny, nz, n_classes = maps.shape
-    count = points.shape[0]
-    totals = np.zeros(N_BLOCKS)
-    slopes = np.zeros((N_BLOCKS, 3, 4))
-    squares = np.zeros((N_BLOCKS, 3, 3, 4, 4))
-    for block in prange(N_BLOCKS):
-        local, score = np.ones(4), np.empty(3)
-        for n in range(block * count // N_BLOCKS, (block + 1) * count // N_BLOCKS):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            i, fx = corner(
-                to_voxel[0, 0] * x + to_voxel[0, 1] * y + to_voxel[0, 2] * z + to_voxel[0, 3], nx
-            )
-            j, fy = corner(
-                to_voxel[1, 0] * x + to_voxel[1, 1] * y + to_voxel[1, 2] * z + to_voxel[1, 3], ny
-            )
-            k, fz = corner(
-                to_voxel[2, 0] * x + to_voxel[2, 1] * y + to_voxel[2, 2] * z + to_voxel[2, 3], nz
-            )
-            value, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
-            for di in range(2):
-                wx, sx = (fx, 1.0) if di else (1.0 - fx, -1.0)
-                for dj in range(2):
-                    wy, sy = (fy, 1.0) if dj else (1.0 - fy, -1.0)
-                    for dk in range(2):
-                        wz, sz = (fz, 1.0) if dk else (1.0 - fz, -1.0)
-                        here = 0.0
-                        for c in range(n_classes):
-                            here += maps[i + di, j + dj, k + dk, c] * density[bins[n], c]
-                        value += wx * wy * wz * here
-                        gx += sx * wy * wz * here
-                        gy += wx * sy * wz * here
-                        gz += wx * wy * sz * here
-            totals[block] += np.log(value)
-            local[0], local[1], local[2] = x, y, z
-            score[0], score[1], score[2] = gx / value, gy / value, gz / value
-            for a in range(3):
-                for p in range(4):
-                    slopes[block, a, p] += score[a] * local[p]
-                for b in range(a + 1):
-                    product = score[a] * score[b]
-                    for p in range(4):
-                        weight = product * local[p]
-                        for q in range(p + 1):
-                            squares[block, a, b, p, q] += weight * local[q]
-    gradient, hessian = np.zeros((3, 4)), np.zeros((3, 4, 3, 4))
-    for block in range(N_BLOCKS):
-        for a in range(3):
-            for p in range(4):
-                gradient[a, p] += slopes[block, a, p]
-            for b in range(3):
-                for p in range(4):
-                    for q in range(4):
-                        hessian[a, p, b, q] += squares[
-                            block, max(a, b), min(a, b), max(p, q), min(p, q)
-                        ]
-    return _in_order(totals), gradient, hessian
+    totals = np.empty(N_BLOCKS)
+    slopes, squares = np.zeros((N_BLOCKS, 3, 4)), np.zeros((N_BLOCKS, 3, 3, 4, 4))
+    spread_blocks(
+        _score, len(points), maps, to_voxel, points, density, bins, totals, slopes, squares
+    )
+    # Only one of each pair of equal products was summed.
+    a, p, b, q = np.ogrid[:3, :4, :3, :4]
+    lower = (np.maximum(a, b), np.minimum(a, b), np.maximum(p, q), np.minimum(p, q))
+    return float(totals.sum()), slopes.sum(axis=0), squares.sum(axis=0)[lower]
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def class_counts(prior: np.ndarray, bins: np.ndarray, density: np.ndarray) -> np.ndarray:
     """Responsibility of each class for each bin, (B, K) float64: the E-step of the histograms.
+
+    On one thread: samples of an alignment are done before a second one has woken up.
 
     Parameters
     ----------
@@ -167,19 +177,12 @@ def class_counts(prior: np.ndarray, bins: np.ndarray, density: np.ndarray) -> np
     bins : (N,) int64 ndarray, in 0..B-1
     density : (B, K) float64 ndarray
     """
-    count, n_classes = prior.shape
-    n_bins = density.shape[0]
-    partial = np.zeros((N_BLOCKS, n_bins, n_classes))
-    for block in prange(N_BLOCKS):
-        for n in range(block * count // N_BLOCKS, (block + 1) * count // N_BLOCKS):
-            evidence = 0.0
-            for c in range(n_classes):
-                evidence += prior[n, c] * density[bins[n], c]
-            for c in range(n_classes):
-                partial[block, bins[n], c] += prior[n, c] * density[bins[n], c] / evidence
-    counts = np.zeros((n_bins, n_classes))
-    for block in range(N_BLOCKS):
-        for row in range(n_bins):
-            for c in range(n_classes):
-                counts[row, c] += partial[block, row, c]
+    n_classes = prior.shape[1]
+    counts = np.zeros(density.shape)
+    for n in range(len(bins)):
+        evidence = 0.0
+        for c in range(n_classes):
+            evidence += prior[n, c] * density[bins[n], c]
+        for c in range(n_classes):
+            counts[bins[n], c] += prior[n, c] * density[bins[n], c] / evidence
     return counts

@@ -1,14 +1,15 @@
 """How undecided posteriors are: voxel by voxel, and between each two classes."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gmmseg.spatial.boxes import Box
+from gmmseg.threads import spread
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _entropy(q: np.ndarray, brain: np.ndarray, out: np.ndarray) -> None:
-    for i in prange(q.shape[0]):
+@njit(cache=True, nogil=True)
+def _entropy(first: int, stop: int, q: np.ndarray, brain: np.ndarray, out: np.ndarray) -> None:
+    for i in range(first, stop):
         for j in range(q.shape[1]):
             for k in range(q.shape[2]):
                 if brain[i, j, k]:
@@ -40,27 +41,20 @@ def entropy(q: np.ndarray, brain: np.ndarray, box: Box, shape: tuple[int, ...]) 
     1.3863
     """
     out = np.zeros(shape, np.float32)
-    _entropy(q, brain, out[box])
+    spread(_entropy, len(q), q, brain, out[box])
     return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _contacts(q: np.ndarray, active: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True)
+def _contacts(first: int, stop: int, q: np.ndarray, active: np.ndarray, planes: np.ndarray) -> None:
     n = q.shape[3]
-    planes = np.zeros((q.shape[0], n, n))
-    for i in prange(q.shape[0]):
+    for i in range(first, stop):
         for j in range(q.shape[1]):
             for k in range(q.shape[2]):
                 if active[i, j, k]:
                     for a in range(n):
                         for b in range(a):
                             planes[i, a, b] += q[i, j, k, a] * q[i, j, k, b]
-    total = np.zeros((n, n))
-    for i in range(q.shape[0]):
-        for a in range(n):
-            for b in range(a):
-                total[a, b] += planes[i, a, b]
-    return total
 
 
 def contacts(q: np.ndarray, active: np.ndarray) -> np.ndarray:
@@ -78,5 +72,7 @@ def contacts(q: np.ndarray, active: np.ndarray) -> np.ndarray:
     -------
     (K, K) float64 ndarray, symmetric, zero on the diagonal
     """
-    lower = _contacts(q, active)
+    planes = np.zeros((len(q), q.shape[3], q.shape[3]))
+    spread(_contacts, len(q), q, active, planes)
+    lower = planes.sum(axis=0)
     return np.asarray(lower + lower.T)

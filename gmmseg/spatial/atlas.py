@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from scipy import ndimage
 from scipy.special import expit
 
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.blur import blurred, thinned
+from gmmseg.threads import spread
 
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
 LABELS = (0, 1, 2, 0, 3, 3, 3)
@@ -79,7 +80,7 @@ class TissueAtlas:
         n = self.n_inside
         whole = [self.names.index(name) for name in PARTS.values()]
         maps = np.empty((*self.shares.shape[:3], len(self.names) + len(PARTS)), np.float32)
-        _part(self.maps, self.shares, np.array(whole), n, maps)
+        spread(_part, len(maps), self.maps, self.shares, np.array(whole), n, maps)
         labels = (*self.labels[:n], *(self.labels[k] for k in whole), *self.labels[n:])
         names = (*self.names[:n], *PARTS, *self.names[n:])
         return TissueAtlas(maps, self.affine, names, labels, self.n_tissues)
@@ -151,18 +152,27 @@ def head_atlas(
     deep = _deep_region(inside, affine)
     distance = np.maximum(distance - rim_mm, 0)
     maps = np.empty((*inside.shape, len(CLASSES)), np.float32)
-    _compose(grey, white, inside, deep, distance, below, bone_peak, bone_mm, maps)
+    spread(
+        _compose, len(maps),
+        grey, white, inside, deep, distance, below, bone_peak, bone_mm, maps,
+    )  # fmt: skip
     return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _part(
-    maps: np.ndarray, shares: np.ndarray, whole: np.ndarray, n_inside: int, out: np.ndarray
+    first: int,
+    stop: int,
+    maps: np.ndarray,
+    shares: np.ndarray,
+    whole: np.ndarray,
+    n_inside: int,
+    out: np.ndarray,
 ) -> None:
     """Write the classes of the brain less their parts, the parts, and the classes around it."""
-    nx, ny, nz, n_classes = maps.shape
+    _, ny, nz, n_classes = maps.shape
     n_parts = shares.shape[3]
-    for i in prange(nx):
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 to = out[i, j, k]
@@ -175,8 +185,10 @@ def _part(
                     to[whole[p]] = max(to[whole[p]] - part, np.float32(0.0))
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _compose(
+    first: int,
+    stop: int,
     grey: np.ndarray,
     white: np.ndarray,
     inside: np.ndarray,
@@ -188,8 +200,8 @@ def _compose(
     maps: np.ndarray,
 ) -> None:
     """Write the probability of each of :data:`CLASSES` at each voxel."""
-    nx, ny, nz, n_classes = maps.shape
-    for i in prange(nx):
+    _, ny, nz, n_classes = maps.shape
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 g, w, d = grey[i, j, k], white[i, j, k], distance[i, j, k]

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from scipy import ndimage
+
+from gmmseg.threads import spread
 
 TRUNCATE = 4.0  # standard deviations, as in scipy.ndimage
 
@@ -37,9 +39,10 @@ def blurred(maps: np.ndarray, sigma: np.ndarray, step: Sequence[int] = (1, 1, 1)
         filtered = np.empty((*before, kept, *after), np.float32)
         lines = int(np.prod(before))
         source = out.reshape(lines, out.shape[axis], -1)
-        _blur(source, kernel, every, filtered.reshape(lines, kept, -1))
+        spread(_blur, lines * kept, source, kernel, every, filtered.reshape(lines, kept, -1))
         out = filtered
-    _normalise(out.reshape(-1, maps.shape[-1]))
+    rows = out.reshape(-1, maps.shape[-1])
+    spread(_normalise, len(rows), rows)
     return out
 
 
@@ -73,12 +76,14 @@ def thinned(field: np.ndarray, pad: np.ndarray, step: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _blur(source: np.ndarray, kernel: np.ndarray, step: int, out: np.ndarray) -> None:
-    before, n, after = source.shape
+@njit(cache=True, nogil=True)
+def _blur(
+    first: int, stop: int, source: np.ndarray, kernel: np.ndarray, step: int, out: np.ndarray
+) -> None:
+    _, n, after = source.shape
     kept = out.shape[1]
     radius = len(kernel) // 2
-    for line in prange(before * kept):
+    for line in range(first, stop):
         a, i = line // kept, line % kept
         middle = i * step
         for c in range(after):
@@ -89,9 +94,9 @@ def _blur(source: np.ndarray, kernel: np.ndarray, step: int, out: np.ndarray) ->
                 out[a, i, c] += w * (source[a, low, c] + source[a, high, c])
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _normalise(rows: np.ndarray) -> None:
-    for n in prange(rows.shape[0]):
+@njit(cache=True, nogil=True)
+def _normalise(first: int, stop: int, rows: np.ndarray) -> None:
+    for n in range(first, stop):
         total = np.float32(0.0)
         for c in range(rows.shape[1]):
             total += rows[n, c]

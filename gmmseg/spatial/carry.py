@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gmmseg.spatial.boxes import Box
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import corner
 from gmmseg.spatial.unified import UnifiedFit
+from gmmseg.threads import spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,9 @@ class TemplateMap:
         start = np.array([side.start for side in box]) / self.step - self.first
         shape = tuple(side.stop - side.start for side in box)
         out = np.empty((*shape, maps.shape[-1]), np.float32)
-        _sample(
+        spread(
+            _sample,
+            len(out),
             np.ascontiguousarray(maps, np.float32),
             np.concatenate([start, 1 / self.step]),
             to_voxel @ self.to_template,
@@ -88,17 +91,19 @@ class TemplateMap:
         return np.asarray(flat + np.column_stack(moved), np.float64)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _sample(
+    start: int,
+    stop: int,
     maps: np.ndarray,
     first: np.ndarray,
     to_map: np.ndarray,
     displacement: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    nx, ny, nz, n_maps = out.shape
+    _, ny, nz, n_maps = out.shape
     ux, uy, uz = displacement.shape[:3]
-    for i in prange(nx):
+    for i in range(start, stop):
         at = np.empty(3)
         for j in range(ny):
             for k in range(nz):

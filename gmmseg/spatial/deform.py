@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from gmmseg.threads import spread
 
 CUTOFF_MM = 8.0
 """Shortest wavelength of a displacement. Shorter ones cost more time than all others together."""
@@ -119,49 +121,70 @@ class Elasticity:
     def _hessian_times(self, coefficients: np.ndarray, score: np.ndarray) -> np.ndarray:
         x, y, z = self.axes
         planes = _along(x.T.copy(), coefficients)
-        pulled = _along(x, _pulled(planes, score, y, y.T.copy(), z, z.T.copy()))
-        pulled += self.slope(coefficients)
-        return pulled
+        pulled = np.empty_like(planes)
+        spread(_pull, planes.shape[1], planes, score, y, y.T.copy(), z, z.T.copy(), pulled)
+        image = _along(x, pulled)
+        image += self.slope(coefficients)
+        return image
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
+def _products(
+    first: int, stop: int, matrix: np.ndarray, stacks: np.ndarray, out: np.ndarray
+) -> None:
+    half = (len(matrix) + 1) // 2
+    for task in range(first, stop):
+        a, low = task % 3, task // 3 * half
+        np.dot(matrix[low : low + half], stacks[a], out[a, low : low + half])
+
+
 def _along(matrix: np.ndarray, stacks: np.ndarray) -> np.ndarray:
     """(3, q, ., .): each of three (n, ., .) stacks times a (q, n) matrix."""
     _, n, rows, columns = stacks.shape
     out = np.empty((3, len(matrix), rows * columns), np.float32)
-    half = (len(matrix) + 1) // 2
-    for task in prange(6):  # as many for any number of threads
-        a, first = task % 3, task // 3 * half
-        stack, part = stacks[a].reshape(n, rows * columns), out[a, first : first + half]
-        np.dot(matrix[first : first + half], stack, part)
+    spread(_products, 6, matrix, stacks.reshape(3, n, -1), out)  # six for any number of threads
     return out.reshape(3, len(matrix), rows, columns)
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _across(left: np.ndarray, planes: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Each plane of a (3, n, ., .) stack times a matrix on either side."""
-    out = np.empty((3, planes.shape[1], len(left), right.shape[1]), np.float32)
-    for i in prange(planes.shape[1]):
+@njit(cache=True, nogil=True)
+def _sandwiched(
+    first: int,
+    stop: int,
+    left: np.ndarray,
+    planes: np.ndarray,
+    right: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    for i in range(first, stop):
         for a in range(3):
             np.dot(np.dot(left, planes[a, i]), right, out[a, i])
+
+
+def _across(left: np.ndarray, planes: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Each plane of a (3, n, ., .) stack times a matrix on either side."""
+    n = planes.shape[1]
+    out = np.empty((3, n, len(left), right.shape[1]), np.float32)
+    spread(_sandwiched, n, left, planes, right, out)
     return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _pulled(
+@njit(cache=True, nogil=True)
+def _pull(
+    first: int,
+    stop: int,
     planes: np.ndarray,
     score: np.ndarray,
     y: np.ndarray,
     y_t: np.ndarray,
     z: np.ndarray,
     z_t: np.ndarray,
-) -> np.ndarray:
+    out: np.ndarray,
+) -> None:
     """Outer product of the score of each point with itself, applied to the field of the planes.
 
     Plane by plane, which stays in the cache from the planes to the field and back.
     """
-    out = np.empty_like(planes)
-    for i in prange(planes.shape[1]):
+    for i in range(first, stop):
         field = np.empty((3, len(y_t), z.shape[1]), np.float32)
         for a in range(3):
             np.dot(np.dot(y_t, planes[a, i]), z, field[a])
@@ -174,10 +197,24 @@ def _pulled(
                     field[a, j, k] = along * score[a, i, j, k]
         for a in range(3):
             np.dot(y, np.dot(field[a], z_t), out[a, i])
-    return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
+def _displace(
+    first: int,
+    stop: int,
+    base: np.ndarray,
+    field: np.ndarray,
+    where: np.ndarray,
+    to_voxel: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    for n in range(first, stop):
+        x, y, z = field[0, where[n]], field[1, where[n]], field[2, where[n]]
+        for a in range(3):
+            out[n, a] = base[n, a] + to_voxel[a, 0] * x + to_voxel[a, 1] * y + to_voxel[a, 2] * z
+
+
 def displaced(
     base: np.ndarray, field: np.ndarray, where: np.ndarray, to_voxel: np.ndarray
 ) -> np.ndarray:
@@ -195,10 +232,7 @@ def displaced(
     (N, 3) ndarray of the dtype of ``base``
     """
     out = np.empty_like(base)
-    for n in prange(len(where)):
-        x, y, z = field[0, where[n]], field[1, where[n]], field[2, where[n]]
-        for a in range(3):
-            out[n, a] = base[n, a] + to_voxel[a, 0] * x + to_voxel[a, 1] * y + to_voxel[a, 2] * z
+    spread(_displace, len(where), base, field, where, to_voxel, out)
     return out
 
 

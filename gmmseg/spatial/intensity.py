@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit, prange
 
-N_BLOCKS = 16  # fixed, so that sums do not depend on the number of threads
 N_GRID = 2048
 STRAY = 1e-3  # chance that a voxel called outside by a mask is brain after all
 
@@ -186,111 +184,6 @@ def tabulate(
         (component * y * y / v) @ member,
         component,
     )
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def rows_of(
-    values: np.ndarray,
-    log_field: np.ndarray,
-    outside: np.ndarray,
-    low: float,
-    width: float,
-    n_grid: int,
-    rows: np.ndarray,
-) -> None:
-    """Which row of a table each sample has once the bias is corrected.
-
-    Parameters
-    ----------
-    values, log_field : (N,) float64; the corrected intensity is ``values exp(log_field)``
-    outside : (N,) bool, True where the sample is known to lie outside the brain
-    low, width, n_grid : the grid of the table
-    rows : (N,) int32, written; ``n_grid``, the row beyond the grid, for the samples outside
-    """
-    for n in prange(len(values)):
-        row = n_grid
-        if not outside[n]:
-            at = int((values[n] * np.exp(log_field[n]) - low) / width + 0.5)
-            row = min(max(at, 0), n_grid - 1)
-        rows[n] = row
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def expectation(
-    rows: np.ndarray, prior: np.ndarray, density: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """One fused E-step over the samples.
-
-    Parameters
-    ----------
-    rows : (N,) int32, row of each sample
-    prior : (N, K) float32, class prior of each sample
-    density : (B + 1, K) float64, :attr:`IntensityTable.rows`
-
-    Returns
-    -------
-    counts : (K, B) float64, responsibility of each class in each bin of the grid
-    total : float, sum of log evidence, nats
-    """
-    n_samples, n_classes = prior.shape
-    n_rows = density.shape[0]
-    partial = np.zeros((N_BLOCKS, n_rows, n_classes))
-    totals = np.zeros(N_BLOCKS)
-    for block in prange(N_BLOCKS):
-        total = 0.0
-        for n in range(block * n_samples // N_BLOCKS, (block + 1) * n_samples // N_BLOCKS):
-            row = rows[n]
-            evidence = 0.0
-            for k in range(n_classes):
-                evidence += prior[n, k] * density[row, k]
-            total += np.log(evidence)
-            share = 1.0 / evidence
-            for k in range(n_classes):
-                partial[block, row, k] += prior[n, k] * density[row, k] * share
-        totals[block] = total
-    counts = np.zeros((n_classes, n_rows - 1))
-    for row in prange(n_rows - 1):
-        for block in range(N_BLOCKS):
-            for k in range(n_classes):
-                counts[k, row] += partial[block, row, k]
-    all_of_them = 0.0
-    for block in range(N_BLOCKS):  # numba would make `sum` one of as many parts as threads
-        all_of_them += totals[block]
-    return counts, all_of_them
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def field_derivatives(
-    rows: np.ndarray,
-    prior: np.ndarray,
-    density: np.ndarray,
-    slope: np.ndarray,
-    curvature: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Derivatives of the log evidence by the log of the intensity.
-
-    Parameters
-    ----------
-    rows, prior, density : as :func:`expectation` takes them
-    slope, curvature : the fields of an IntensityTable
-    out : (2, N) float64, written: the first derivative, the Jacobian's 1 included, and the expected
-        negative second; both 0 where a sample is known to lie outside
-    """
-    for n in prange(len(rows)):
-        row = rows[n]
-        first, second = 0.0, 0.0
-        if row < len(slope):
-            evidence = 0.0
-            for k in range(prior.shape[1]):
-                p = prior[n, k]
-                evidence += p * density[row, k]
-                first += p * slope[row, k]
-                second += p * curvature[row, k]
-            first = first / evidence + 1.0
-            second = second / evidence + 1.0
-        out[0, n] = first
-        out[1, n] = second
 
 
 def component_sums(model: IntensityModel, table: IntensityTable, counts: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from scipy import ndimage
 
 from gmmseg.checks import InputError
@@ -12,6 +12,7 @@ from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
 from gmmseg.spatial.sampling import corner, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
+from gmmseg.threads import spread
 
 NEVER = 50.0  # nats
 MIN_PRIOR = 0.01  # of all tissues together, for a place to be looked at
@@ -76,8 +77,10 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
     return fit.basis.resampled(positions).field(fit.coefficients.astype(np.float32))
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _log_joint(
+    begin: int,
+    stop: int,
     values: np.ndarray,
     room: np.ndarray,
     given: bool,
@@ -92,11 +95,11 @@ def _log_joint(
     n_inside: int,
     out: np.ndarray,
 ) -> None:
-    nx, ny, nz = values.shape
+    _, ny, nz = values.shape
     n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
     ux, uy, uz = displacement.shape[:3]
-    for i in prange(nx):
-        prior = np.empty(n_classes)
+    prior = np.empty(n_classes)
+    for i in range(begin, stop):
         for j in range(ny):
             for k in range(nz):
                 if not room[i, j, k]:
@@ -194,8 +197,8 @@ def class_log_joint(
     start = np.array([side.start for side in box]) / lattice.step - lattice.first
     out = np.empty((*values.shape, atlas.n_tissues + 1), np.float32)
     looked_at = np.ones(values.shape, bool) if room is None else np.ascontiguousarray(room)
-    _log_joint(
-        values, looked_at, known,
+    spread(
+        _log_joint, len(values), values, looked_at, known,
         np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template,
         displacement, atlas.maps, fit.table.low, fit.table.width, fit.table.density,
         np.array(atlas.labels), atlas.n_inside, out,
@@ -203,10 +206,17 @@ def class_log_joint(
     return out
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _settle(q: np.ndarray, brain: np.ndarray, labels: np.ndarray, posteriors: np.ndarray) -> None:
+@njit(cache=True, nogil=True)
+def _settle(
+    first: int,
+    stop: int,
+    q: np.ndarray,
+    brain: np.ndarray,
+    labels: np.ndarray,
+    posteriors: np.ndarray,
+) -> None:
     n_tissues = posteriors.shape[3]
-    for i in prange(q.shape[0]):
+    for i in range(first, stop):
         for j in range(q.shape[1]):
             for k in range(q.shape[2]):
                 if not brain[i, j, k]:
@@ -241,5 +251,5 @@ def settle(
     """
     labels = np.zeros(shape, np.uint8)
     posteriors = np.zeros((*shape, q.shape[-1] - 1), np.float32)
-    _settle(q, brain, labels[box], posteriors[box])
+    spread(_settle, len(q), q, brain, labels[box], posteriors[box])
     return labels, posteriors

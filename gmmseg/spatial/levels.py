@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gmmseg.mixture.histogram import weighted_bins
+from gmmseg.threads import spread
 
 MOST_LEVELS = 2**16
 FLOAT_LEVELS = 4096
@@ -35,7 +36,8 @@ class Levels:
         table = np.ascontiguousarray(table)
         out = np.empty((*self.index.shape, *table.shape[1:]), table.dtype)
         rows = table.reshape(len(table), -1)
-        _look_up(self.index.reshape(-1), rows, out.reshape(-1, rows.shape[1]))
+        index = self.index.reshape(-1)
+        spread(_look_up, len(index), index, rows, out.reshape(-1, rows.shape[1]))
         return out
 
     def exceeding(self, image: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -89,7 +91,7 @@ class Grid:
         out = np.empty(image.shape, np.uint16)
         flat = np.ascontiguousarray(image).reshape(-1)
         half = 0.5 if self.whole else 0.0
-        _quantise(flat, self.low, self.step, self.n - 1, half, out.reshape(-1))
+        spread(_quantise, len(flat), flat, self.low, self.step, self.n - 1, half, out.reshape(-1))
         return out
 
 
@@ -126,17 +128,24 @@ def histogram_of(
     return centres[:, 0], counts
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _look_up(index: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
-    for n in prange(len(index)):
+@njit(cache=True, nogil=True)
+def _look_up(first: int, stop: int, index: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+    for n in range(first, stop):
         for c in range(table.shape[1]):
             out[n, c] = table[index[n], c]
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _quantise(
-    image: np.ndarray, low: float, step: float, last: int, half: float, out: np.ndarray
+    first: int,
+    stop: int,
+    image: np.ndarray,
+    low: float,
+    step: float,
+    last: int,
+    half: float,
+    out: np.ndarray,
 ) -> None:
-    for n in prange(len(image)):
+    for n in range(first, stop):
         level = (np.float64(image[n]) - low) / step + half
         out[n] = int(min(max(level, 0.0), last)) if level == level else 0

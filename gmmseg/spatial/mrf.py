@@ -7,7 +7,9 @@ update of a whole colour is exact coordinate ascent and never lowers the bound (
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from gmmseg.threads import spread
 
 
 def neighbour_weights(spacing: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -26,11 +28,11 @@ STILL = 1e-3
 """A change of probability that neighbours need not hear of, a tenth of what ends the sweeps."""
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
+@njit(cache=True, nogil=True)
+def _unary(first: int, stop: int, log_joint: np.ndarray, q: np.ndarray) -> None:
     """Posterior of each voxel by itself."""
-    nx, ny, nz, n_classes = q.shape
-    for i in prange(nx):
+    _, ny, nz, n_classes = q.shape
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 top = log_joint[i, j, k, 0]
@@ -44,12 +46,13 @@ def _unary(log_joint: np.ndarray, q: np.ndarray) -> None:
                     q[i, j, k, c] /= total
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _unsettled(q: np.ndarray, active: np.ndarray, sure: float) -> np.ndarray:
-    """(nx, ny, nz) uint8: active voxels are due unless all classes but one have below ``sure``."""
-    nx, ny, nz, n_classes = q.shape
-    state = np.empty((nx, ny, nz), np.uint8)
-    for i in prange(nx):
+@njit(cache=True, nogil=True)
+def _unsettled(
+    first: int, stop: int, q: np.ndarray, active: np.ndarray, sure: float, state: np.ndarray
+) -> None:
+    """Active voxels are due unless all classes but one have below ``sure``."""
+    _, ny, nz, n_classes = q.shape
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 most = q[i, j, k, 0]
@@ -57,7 +60,6 @@ def _unsettled(q: np.ndarray, active: np.ndarray, sure: float) -> np.ndarray:
                     most = max(most, q[i, j, k, c])
                 due = active[i, j, k] and 1 - most >= sure
                 state[i, j, k] = DUE if due else SETTLED
-    return state
 
 
 @njit(cache=True, nogil=True)
@@ -106,8 +108,10 @@ def _tell(state: np.ndarray, i: int, j: int, k: int) -> None:
             state[i, j, k + step] = DUE
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _sweep(
+    first: int,
+    stop: int,
     log_joint: np.ndarray,
     q: np.ndarray,
     state: np.ndarray,
@@ -116,16 +120,17 @@ def _sweep(
     wz: np.float32,
     colour: int,
     still: float,
-) -> np.ndarray:
+    planes: np.ndarray,
+) -> None:
     """Update the voxels of one colour that are due.
 
-    Returns (nx, 2) of each plane: the largest change of any probability, and the gain of the
-    bound, which is the divergence of the old probabilities from the new, summed over voxels, nats.
+    ``planes`` (nx, 2) of zeros becomes, of each plane, the largest change of any probability, and
+    the gain of the bound, which is the divergence of the old probabilities from the new, summed
+    over voxels, nats.
     """
-    nx, ny, nz, n_classes = q.shape
-    planes = np.zeros((nx, 2))
-    for i in prange(nx):
-        field = np.empty(n_classes, np.float32)
+    _, ny, nz, n_classes = q.shape
+    field = np.empty(n_classes, np.float32)
+    for i in range(first, stop):
         for j in range(ny):
             for k in range((i + j + colour) % 2, nz, 2):
                 if state[i, j, k] != DUE:
@@ -153,25 +158,23 @@ def _sweep(
                 planes[i, 1] += gain + np.log(np.float64(total))
                 if change > still:
                     _tell(state, i, j, k)
-    return planes
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _bound(
+    first: int,
+    stop: int,
     log_joint: np.ndarray,
     q: np.ndarray,
     active: np.ndarray,
     wx: np.float32,
     wy: np.float32,
     wz: np.float32,
-) -> np.ndarray:
-    """Evidence lower bound of the active voxels of each plane, nats.
-
-    Summed by the caller: a sum in here would be split by threads.
-    """
+    planes: np.ndarray,
+) -> None:
+    """Add the evidence lower bound of the active voxels of each plane to ``planes`` (nx,), nats."""
     nx, ny, nz, n_classes = q.shape
-    planes = np.zeros(nx)
-    for i in prange(nx):
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 if not active[i, j, k]:
@@ -195,7 +198,6 @@ def _bound(
                     if k > 0 and not active[i, j, k - 1]:
                         pair += wz * q[i, j, k - 1, c]
                     planes[i] += p * (log_joint[i, j, k, c] + pair - np.log(p))
-    return planes
 
 
 def mean_field(
@@ -231,17 +233,22 @@ def mean_field(
     ----------
     Zhang, Brady & Smith (2001), doi 10.1109/42.906424; mean field as in Bishop (2006), 10.1.
     """
-    q = np.empty_like(log_joint)
-    _unary(log_joint, q)
+    q, n = np.empty_like(log_joint), len(log_joint)
+    spread(_unary, n, log_joint, q)
     # All neighbours together move the log odds of two classes by six couplings at most.
-    state = _unsettled(q, active, still * np.exp(-6 * beta))
-    wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
+    state = np.empty(active.shape, np.uint8)
+    spread(_unsettled, n, q, active, still * np.exp(-6 * beta), state)
+    weights = [np.float32(beta * w) for w in neighbour_weights(spacing)]
     count = max(int(np.count_nonzero(active)), 1)
-    bound = [_bound(log_joint, q, active, wx, wy, wz).sum() / count]
+    planes = np.zeros(n)
+    spread(_bound, n, log_joint, q, active, *weights, planes)
+    bound = [planes.sum() / count]
     for _ in range(n_sweeps if beta > 0 else 0):
-        colours = [_sweep(log_joint, q, state, wx, wy, wz, colour, still) for colour in (0, 1)]
-        bound.append(bound[-1] + sum(planes[:, 1].sum() for planes in colours) / count)
-        if max(planes[:, 0].max() for planes in colours) < tol:
+        moved = np.zeros((2, n, 2))
+        for colour in (0, 1):
+            spread(_sweep, n, log_joint, q, state, *weights, colour, still, moved[colour])
+        bound.append(bound[-1] + moved[..., 1].sum() / count)
+        if moved[..., 0].max() < tol:
             break
     return q, np.array(bound)
 
@@ -258,8 +265,10 @@ def _log_sum(a: np.ndarray, b: np.ndarray) -> float:
     return top + np.log(total)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _gains(
+    first: int,
+    stop: int,
     log_joint: np.ndarray,
     log_prior: np.ndarray,
     q: np.ndarray,
@@ -267,13 +276,13 @@ def _gains(
     wx: np.float32,
     wy: np.float32,
     wz: np.float32,
-) -> np.ndarray:
-    """What the active voxels of each plane gain in log likelihood by their neighbours, nats."""
-    nx, ny, nz, n_classes = q.shape
-    planes = np.zeros(nx)
-    for i in prange(nx):
-        nothing = np.zeros(n_classes, np.float32)
-        field = np.empty(n_classes, np.float32)
+    planes: np.ndarray,
+) -> None:
+    """Add what the active voxels of each plane gain in log likelihood by their neighbours, nats."""
+    _, ny, nz, n_classes = q.shape
+    nothing = np.zeros(n_classes, np.float32)
+    field = np.empty(n_classes, np.float32)
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 if not active[i, j, k]:
@@ -284,7 +293,6 @@ def _gains(
                 joint, prior = log_joint[i, j, k], log_prior[i, j, k]
                 planes[i] += _log_sum(joint, field) - _log_sum(prior, field)
                 planes[i] -= _log_sum(joint, nothing) - _log_sum(prior, nothing)
-    return planes
 
 
 def held_out_gain(
@@ -319,7 +327,9 @@ def held_out_gain(
     """
     if not active.any():
         return 0.0
-    q = np.empty_like(log_joint)
-    _unary(log_joint, q)
-    wx, wy, wz = (np.float32(beta * w) for w in neighbour_weights(spacing))
-    return float(_gains(log_joint, log_prior, q, active, wx, wy, wz).sum() / active.sum())
+    q, n = np.empty_like(log_joint), len(log_joint)
+    spread(_unary, n, log_joint, q)
+    weights = [np.float32(beta * w) for w in neighbour_weights(spacing)]
+    planes = np.zeros(n)
+    spread(_gains, n, log_joint, log_prior, q, active, *weights, planes)
+    return float(planes.sum() / active.sum())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gmmseg.spatial.foreground import filled, largest_component
+from gmmseg.threads import spread
 
 THREAD_MM = 1.5  # tissue that hangs on by less than twice this is cut off
 SHEET_MM = 3.0
@@ -16,14 +17,14 @@ solid tissue is the subarachnoid space; beyond it, it runs along orbits, veins a
 SLACK_MM = 2.0  # what erosion takes away from edges and corners is given back so far
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _stamp(mask: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
+@njit(cache=True, nogil=True)
+def _stamp(first: int, stop: int, mask: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
     """Set ``out`` at all ``offsets`` (N, 3) from the border of a mask.
 
     Several threads may set one voxel; all of them set it to the same.
     """
     nx, ny, nz = mask.shape
-    for i in prange(nx):
+    for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
                 if not mask[i, j, k]:
@@ -71,7 +72,7 @@ def within(mask: np.ndarray, mm: float, spacing: Sequence[float] | np.ndarray) -
     grid = grid.reshape(-1, 3)
     offsets = grid[((grid * step / half) ** 2).sum(axis=1) <= 1 + 1e-6]
     out = np.zeros(mask.shape, bool)
-    _stamp(np.ascontiguousarray(mask), offsets, out)
+    spread(_stamp, len(mask), np.ascontiguousarray(mask), offsets, out)
     return out
 
 

@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.boxes import box_of
+from gmmseg.threads import spread
 
 N_PARTS = 8  # a mixed class takes the fractions 1/8, 2/8 ... 7/8
 PURE = (0.22, 0.22, 0.22)
@@ -93,8 +94,10 @@ def mixing_levels() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(rows).astype(np.float32), np.log(weights).astype(np.float32)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _sweep(
+    first: int,
+    stop: int,
     values: np.ndarray,
     brain: np.ndarray,
     unary: np.ndarray,
@@ -116,8 +119,8 @@ def _sweep(
     for m in range(n_levels):
         size[m] = np.float32(0.5) * (levels[m, 0] ** 2 + levels[m, 1] ** 2 + levels[m, 2] ** 2)
     zero, half = np.float32(0.0), np.float32(0.5)
-    for i in prange(nx):
-        p = np.empty(n_levels, np.float32)
+    p = np.empty(n_levels, np.float32)
+    for i in range(first, stop):
         n_plane, s_plane, b_plane = np.zeros(n_levels), np.zeros(n_levels), 0.0
         for j in range(ny):
             for k in range((i + j + colour) % 2, nz, 2):
@@ -237,7 +240,8 @@ def estimate_fractions(
         counts, sums = np.zeros((2, len(inside), len(levels)))
         bound = np.zeros(len(inside))
         for colour in (0, 1):
-            _sweep(
+            spread(
+                _sweep, len(inside),
                 scaled, inside, unary, levels, log_weight, (levels @ mu).astype(np.float32),
                 np.float32(1 / noise), coupled, colour, mean, counts, sums, bound,
             )  # fmt: skip

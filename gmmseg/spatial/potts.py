@@ -20,6 +20,7 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.spatial import graphcut, potts_kernels
 from gmmseg.spatial.potts_field import Field, ascend, field_of
+from gmmseg.threads import spread
 
 METHODS = ("mean_field", "icm", "graph_cut")
 OUTSIDE = potts_kernels.OUTSIDE
@@ -232,7 +233,7 @@ def _run(field: Field, method: str, max_sweeps: int, tol: float, posterior: bool
     labels = np.empty((n_rows, width), np.uint8)
     full = posterior and method == "mean_field"
     q = np.zeros((n_rows, width, state.shape[2]) if full else (0, 0, 0), np.float32)
-    potts_kernels.read_out(state, field.active, labels, q)
+    spread(potts_kernels.read_out, len(labels), state, field.active, labels, q)
     return PottsResult(
         labels.reshape(field.shape),
         q.reshape(*field.shape, -1) if full else None,
@@ -250,7 +251,7 @@ def _cut(field: Field, max_sweeps: int, tol: float) -> PottsResult:
     nothing = np.empty((0, 0, 0), np.float32)
     starts = []
     for state in states:
-        potts_kernels.read_out(state, field.active, labels, nothing)
+        spread(potts_kernels.read_out, len(labels), state, field.active, labels, nothing)
         starts.append(labels.ravel().copy())
     used = starts[0] != OUTSIDE
     if field.table.size:

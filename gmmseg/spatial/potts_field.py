@@ -10,6 +10,7 @@ import numpy as np
 from gmmseg.checks import InputError
 from gmmseg.spatial import potts_kernels
 from gmmseg.spatial.neighbours import Neighbourhood, colours, neighbourhood, pair_sharpness
+from gmmseg.threads import spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,12 +113,13 @@ def ascend(
     def turn(
         rows: np.ndarray, parities: np.ndarray, later: np.ndarray, sooner: np.ndarray
     ) -> float:
-        gains = potts_kernels.sweep(
-            state, (depth, height), rows, parities,
+        gains = np.empty(len(rows))
+        spread(
+            potts_kernels.sweep, len(rows), state, (depth, height), rows, parities,
             field.hood.offsets[later], field.hood.offsets[sooner],
             field.strengths[later], field.strengths[sooner],
             field.joint, field.index, field.table, field.active,
-            field.image, np.float32(field.sharpness), hard,
+            field.image, np.float32(field.sharpness), hard, gains,
         )  # fmt: skip
         return float(gains.sum())
 

@@ -8,7 +8,7 @@ by side, and so do their neighbours. The place before and behind a row holds zer
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 TILE = 256  # columns at a time: the buffers of ten classes stay in the first-level cache
 OUTSIDE = 255  # label of a pixel that takes no part
@@ -211,8 +211,10 @@ def _winner(
     return gain
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@njit(nogil=True, cache=True)
 def sweep(
+    low: int,
+    high: int,
     state: np.ndarray,
     rows_of: tuple[int, int],
     rows: np.ndarray,
@@ -228,8 +230,11 @@ def sweep(
     image: np.ndarray,
     sharpness: np.float32,
     hard: bool,
-) -> np.ndarray:
-    """Update the pixels of one colour; returns the gain of each row, in nats (R,) float64.
+    gains: np.ndarray,
+) -> None:
+    """Update the pixels of one colour of rows ``low`` to before ``high``.
+
+    ``gains`` (R,) float64 is written: the gain of each row, nats.
 
     ``state`` (rows, 2, K, 2 + width / 2) float32 is changed; ``rows_of`` are planes and rows of a
     plane. ``rows`` (R,) and ``parities`` (R,) say which half of which rows has the colour.
@@ -243,8 +248,7 @@ def sweep(
     """
     n_classes = state.shape[2]
     width = index.shape[1] if table.size else joint.shape[1]
-    gains = np.zeros(len(rows))
-    for r in prange(len(rows)):
+    for r in range(low, high):
         row, parity = rows[r], parities[r]
         ahead = np.empty((n_classes, TILE), np.float32)
         field = np.empty((n_classes, TILE), np.float32)
@@ -275,16 +279,20 @@ def sweep(
             else:
                 gain += _softmax(field, ahead, top, total, keep, state[row, parity], start, n)
         gains[r] = gain
-    return gains
 
 
-@njit(nogil=True, cache=True, parallel=True)
+@njit(nogil=True, cache=True)
 def read_out(
-    state: np.ndarray, active: np.ndarray, labels: np.ndarray, posterior: np.ndarray
+    low: int,
+    high: int,
+    state: np.ndarray,
+    active: np.ndarray,
+    labels: np.ndarray,
+    posterior: np.ndarray,
 ) -> None:
     """Fill ``labels`` (rows, width) and, unless empty, ``posterior`` (rows, width, K)."""
     n_classes = state.shape[2]
-    for row in prange(len(labels)):
+    for row in range(low, high):
         for x in range(labels.shape[1]):
             if active.size and not active[row, x]:
                 labels[row, x] = OUTSIDE

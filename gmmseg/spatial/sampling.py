@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from gmmseg.threads import spread
 
 REACH = 0.25
 """How far to either side the slope is taken, voxels of the atlas. Linear interpolation has a kink
@@ -25,7 +27,6 @@ def corner(x: float, n: int) -> tuple[int, float]:
     return i, x - i
 
 
-@njit(cache=True, parallel=True, nogil=True)
 def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
     """Interpolate the class probabilities at points of the atlas.
 
@@ -35,8 +36,15 @@ def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> Non
     points : (N, 3) ndarray, atlas voxel coordinates; held to the border
     prior : (N, K) float32 ndarray, written
     """
+    spread(_interpolate, len(points), maps, points, prior)
+
+
+@njit(cache=True, nogil=True)
+def _interpolate(
+    first: int, stop: int, maps: np.ndarray, points: np.ndarray, prior: np.ndarray
+) -> None:
     nx, ny, nz, n_classes = maps.shape
-    for n in prange(points.shape[0]):
+    for n in range(first, stop):
         i, fx = corner(points[n, 0], nx)
         j, fy = corner(points[n, 1], ny)
         k, fz = corner(points[n, 2], nz)
@@ -67,6 +75,32 @@ def _between(a: float, b: float, c: float, d: float, u: float, v: float) -> floa
     return (1.0 - u) * ((1.0 - v) * a + v * b) + u * ((1.0 - v) * c + v * d)
 
 
+@njit(cache=True, nogil=True)
+def _face(
+    maps: np.ndarray,
+    i: int,
+    j: int,
+    k: int,
+    axis: int,
+    fx: float,
+    fy: float,
+    fz: float,
+    density: np.ndarray,
+    row: int,
+) -> float:
+    """Evidence on the lower face across ``axis`` of the cell at a voxel of the atlas."""
+    du, dw = (0, 1) if axis == 0 else (1, 0)  # one side of the face is along x, or else along y
+    dv, dt = (0, 1) if axis == 2 else (1, 0)  # the other is along z, or else along y
+    return _between(
+        _mixed(maps, i, j, k, density, row),
+        _mixed(maps, i, j + dt, k + dv, density, row),
+        _mixed(maps, i + du, j + dw, k, density, row),
+        _mixed(maps, i + du, j + dw + dt, k + dv, density, row),
+        fx if du else fy,
+        fz if dv else fy,
+    )
+
+
 @njit(cache=True, inline="always")
 def _beyond(i: int, f: float, n: int) -> int:
     """Voxel of the neighbouring cell that is within reach; -1 where none is."""
@@ -84,7 +118,6 @@ def _log_slope(low: float, high: float, beyond: float, f: float) -> float:
     return (top - bottom) / (REACH * (top + bottom))
 
 
-@njit(cache=True, parallel=True, nogil=True)
 def score_at(
     maps: np.ndarray, points: np.ndarray, rows: np.ndarray, density: np.ndarray, score: np.ndarray
 ) -> None:
@@ -100,14 +133,27 @@ def score_at(
         ``REACH`` further along the axis and ``f`` at as much less, ``2 (e - f) / (e + f)`` per
         ``2 REACH`` voxels, the first term of ``log(e / f)``
     """
-    nx, ny, nz, _ = maps.shape
-    for n in prange(points.shape[0]):
+    spread(_score, len(points), maps, points, rows, density, score)
+
+
+@njit(cache=True, nogil=True)
+def _score(
+    first: int,
+    stop: int,
+    maps: np.ndarray,
+    points: np.ndarray,
+    rows: np.ndarray,
+    density: np.ndarray,
+    score: np.ndarray,
+) -> None:
+    nx, ny, nz, n_classes = maps.shape
+    for n in range(first, stop):
         row = rows[n]
         i, fx = corner(points[n, 0], nx)
         j, fy = corner(points[n, 1], ny)
         k, fz = corner(points[n, 2], nz)
         a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for m in range(maps.shape[3]):
+        for m in range(n_classes):
             p = density[row, m]
             a += maps[i, j, k, m] * p
             b += maps[i, j, k + 1, m] * p
@@ -117,42 +163,15 @@ def score_at(
             f += maps[i + 1, j, k + 1, m] * p
             g += maps[i + 1, j + 1, k, m] * p
             h += maps[i + 1, j + 1, k + 1, m] * p
-        beyond, at = 0.0, _beyond(i, fx, nx)
-        if at >= 0:
-            beyond = _between(
-                _mixed(maps, at, j, k, density, row),
-                _mixed(maps, at, j, k + 1, density, row),
-                _mixed(maps, at, j + 1, k, density, row),
-                _mixed(maps, at, j + 1, k + 1, density, row),
-                fy,
-                fz,
-            )
-        score[n, 0] = _log_slope(
-            _between(a, b, c, d, fy, fz), _between(e, f, g, h, fy, fz), beyond, fx
-        )
+        at = _beyond(i, fx, nx)
+        beyond = _face(maps, at, j, k, 0, fx, fy, fz, density, row) if at >= 0 else 0.0
+        low, high = _between(a, b, c, d, fy, fz), _between(e, f, g, h, fy, fz)
+        score[n, 0] = _log_slope(low, high, beyond, fx)
         at = _beyond(j, fy, ny)
-        if at >= 0:
-            beyond = _between(
-                _mixed(maps, i, at, k, density, row),
-                _mixed(maps, i, at, k + 1, density, row),
-                _mixed(maps, i + 1, at, k, density, row),
-                _mixed(maps, i + 1, at, k + 1, density, row),
-                fx,
-                fz,
-            )
-        score[n, 1] = _log_slope(
-            _between(a, b, e, f, fx, fz), _between(c, d, g, h, fx, fz), beyond, fy
-        )
+        beyond = _face(maps, i, at, k, 1, fx, fy, fz, density, row) if at >= 0 else 0.0
+        low, high = _between(a, b, e, f, fx, fz), _between(c, d, g, h, fx, fz)
+        score[n, 1] = _log_slope(low, high, beyond, fy)
         at = _beyond(k, fz, nz)
-        if at >= 0:
-            beyond = _between(
-                _mixed(maps, i, j, at, density, row),
-                _mixed(maps, i, j + 1, at, density, row),
-                _mixed(maps, i + 1, j, at, density, row),
-                _mixed(maps, i + 1, j + 1, at, density, row),
-                fx,
-                fy,
-            )
-        score[n, 2] = _log_slope(
-            _between(a, c, e, g, fx, fy), _between(b, d, f, h, fx, fy), beyond, fz
-        )
+        beyond = _face(maps, i, j, at, 2, fx, fy, fz, density, row) if at >= 0 else 0.0
+        low, high = _between(a, c, e, g, fx, fy), _between(b, d, f, h, fx, fy)
+        score[n, 2] = _log_slope(low, high, beyond, fz)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gmmseg.spatial import bias, deform, intensity
+from gmmseg.spatial import bias, deform, intensity, intensity_pass
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import sample_prior, score_at
@@ -199,7 +199,7 @@ class _Joint:
         log_field = self._samples(self.basis.field(coefficients))
         low, high = self.range
         width = (high - low) / (intensity.N_GRID - 1)
-        intensity.rows_of(
+        intensity_pass.rows_of(
             self.raw, log_field, self.outside, low, width, intensity.N_GRID, self.rows
         )
         # Log prior of the field, and the Jacobian of the correction.
@@ -217,7 +217,7 @@ class _Joint:
         """E-step at the present parameters; returns the objective."""
         self.table = intensity.tabulate(self.model, *self.range, self.floor)
         self.density = self.table.rows
-        self.counts, total = intensity.expectation(self.rows, self.class_prior, self.density)
+        self.counts, total = intensity_pass.expectation(self.rows, self.class_prior, self.density)
         total += self.field_value + self.prior.log_density(self.model) - self.energy
         return float(total) / self.n
 
@@ -231,7 +231,7 @@ class _Joint:
     def _bias_move(self, value: float) -> float:
         derivatives = np.empty((2, self.n))
         t = self.table
-        intensity.field_derivatives(
+        intensity_pass.field_derivatives(
             self.rows, self.class_prior, t.density, t.slope, t.curvature, derivatives
         )
         slope, curvature = np.zeros((2, *self.lattice.shape))

@@ -11,12 +11,10 @@ from gmmseg.spatial.intensity import (
     IntensityModel,
     IntensityPrior,
     component_sums,
-    expectation,
-    field_derivatives,
     maximise,
-    rows_of,
     tabulate,
 )
+from gmmseg.spatial.intensity_pass import expectation, field_derivatives, rows_of
 
 FLOOR = np.array([1e-7, 1e-7, 1e-5])
 LOW, HIGH = -10.0, 210.0

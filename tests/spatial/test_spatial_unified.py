@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated import MEANS, NOISE, SHAPE, blurred, small_atlas, small_lattice, start
 
-from gmmseg.spatial.intensity import field_derivatives
+from gmmseg.spatial.intensity_pass import field_derivatives
 from gmmseg.spatial.unified import UnifiedSettings, _Joint, fit_unified
 
 
