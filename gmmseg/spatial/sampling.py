@@ -147,6 +147,7 @@ def _score(
     score: np.ndarray,
 ) -> None:
     nx, ny, nz, n_classes = maps.shape
+    low, high = np.empty(3), np.empty(3)  # evidence on the two faces of the cell across each axis
     for n in range(first, stop):
         row = rows[n]
         i, fx = corner(points[n, 0], nx)
@@ -163,15 +164,13 @@ def _score(
             f += maps[i + 1, j, k + 1, m] * p
             g += maps[i + 1, j + 1, k, m] * p
             h += maps[i + 1, j + 1, k + 1, m] * p
-        at = _beyond(i, fx, nx)
-        beyond = _face(maps, at, j, k, 0, fx, fy, fz, density, row) if at >= 0 else 0.0
-        low, high = _between(a, b, c, d, fy, fz), _between(e, f, g, h, fy, fz)
-        score[n, 0] = _log_slope(low, high, beyond, fx)
-        at = _beyond(j, fy, ny)
-        beyond = _face(maps, i, at, k, 1, fx, fy, fz, density, row) if at >= 0 else 0.0
-        low, high = _between(a, b, e, f, fx, fz), _between(c, d, g, h, fx, fz)
-        score[n, 1] = _log_slope(low, high, beyond, fy)
-        at = _beyond(k, fz, nz)
-        beyond = _face(maps, i, j, at, 2, fx, fy, fz, density, row) if at >= 0 else 0.0
-        low, high = _between(a, c, e, g, fx, fy), _between(b, d, f, h, fx, fy)
-        score[n, 2] = _log_slope(low, high, beyond, fz)
+        low[0], high[0] = _between(a, b, c, d, fy, fz), _between(e, f, g, h, fy, fz)
+        low[1], high[1] = _between(a, b, e, f, fx, fz), _between(c, d, g, h, fx, fz)
+        low[2], high[2] = _between(a, c, e, g, fx, fy), _between(b, d, f, h, fx, fy)
+        for axis in range(3):
+            here, fraction = (i, j, k)[axis], (fx, fy, fz)[axis]
+            at, beyond = _beyond(here, fraction, maps.shape[axis]), 0.0
+            if at >= 0:
+                x, y, z = at if axis == 0 else i, at if axis == 1 else j, at if axis == 2 else k
+                beyond = _face(maps, x, y, z, axis, fx, fy, fz, density, row)
+            score[n, axis] = _log_slope(low[axis], high[axis], beyond, fraction)
