@@ -9,7 +9,7 @@ from numba import njit
 
 from gmmseg.spatial.boxes import Box
 from gmmseg.spatial.lattice import Lattice
-from gmmseg.spatial.sampling import corner
+from gmmseg.spatial.sampling import corner, moved_point
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -102,27 +102,14 @@ def _sample(
     out: np.ndarray,
 ) -> None:
     _, ny, nz, n_maps = out.shape
-    ux, uy, uz = displacement.shape[:3]
     for i in range(start, stop):
-        at = np.empty(3)
         for j in range(ny):
             for k in range(nz):
                 x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
-                a, fa = corner(x, ux)
-                b, fb = corner(y, uy)
-                c, fc = corner(z, uz)
-                for d in range(3):
-                    at[d] = to_map[d, 0] * x + to_map[d, 1] * y + to_map[d, 2] * z + to_map[d, 3]
-                for da in range(2):
-                    for db in range(2):
-                        for dc in range(2):
-                            w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
-                            w *= fc if dc else 1 - fc
-                            for d in range(3):
-                                at[d] += w * displacement[a + da, b + db, c + dc, d]
-                a, fa = corner(at[0], maps.shape[0])
-                b, fb = corner(at[1], maps.shape[1])
-                c, fc = corner(at[2], maps.shape[2])
+                px, py, pz = moved_point(to_map, displacement, x, y, z)
+                a, fa = corner(px, maps.shape[0])
+                b, fb = corner(py, maps.shape[1])
+                c, fc = corner(pz, maps.shape[2])
                 for m in range(n_maps):
                     out[i, j, k, m] = 0.0
                 for da in range(2):

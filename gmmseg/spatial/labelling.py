@@ -10,7 +10,7 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
-from gmmseg.spatial.sampling import corner, sample_prior
+from gmmseg.spatial.sampling import corner, moved_point, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -97,7 +97,6 @@ def _log_joint(
 ) -> None:
     _, ny, nz = values.shape
     n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
-    ux, uy, uz = displacement.shape[:3]
     prior = np.empty(n_classes)
     for i in range(begin, stop):
         for j in range(ny):
@@ -107,20 +106,7 @@ def _log_joint(
                         out[i, j, k, m] = -NEVER if m < n_labels - 1 else 0.0
                     continue
                 x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
-                a, fa = corner(x, ux)
-                b, fb = corner(y, uy)
-                c, fc = corner(z, uz)
-                px = to_atlas[0, 0] * x + to_atlas[0, 1] * y + to_atlas[0, 2] * z + to_atlas[0, 3]
-                py = to_atlas[1, 0] * x + to_atlas[1, 1] * y + to_atlas[1, 2] * z + to_atlas[1, 3]
-                pz = to_atlas[2, 0] * x + to_atlas[2, 1] * y + to_atlas[2, 2] * z + to_atlas[2, 3]
-                for da in range(2):
-                    for db in range(2):
-                        for dc in range(2):
-                            w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
-                            w *= fc if dc else 1 - fc
-                            px += w * displacement[a + da, b + db, c + dc, 0]
-                            py += w * displacement[a + da, b + db, c + dc, 1]
-                            pz += w * displacement[a + da, b + db, c + dc, 2]
+                px, py, pz = moved_point(to_atlas, displacement, x, y, z)
                 a, fa = corner(px, maps.shape[0])
                 b, fb = corner(py, maps.shape[1])
                 c, fc = corner(pz, maps.shape[2])

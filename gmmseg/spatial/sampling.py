@@ -27,6 +27,31 @@ def corner(x: float, n: int) -> tuple[int, float]:
     return i, x - i
 
 
+@njit(cache=True, nogil=True)
+def moved_point(
+    to_map: np.ndarray, displacement: np.ndarray, x: float, y: float, z: float
+) -> tuple[float, float, float]:
+    """Where a place of the lattice comes to lie in a map.
+
+    ``to_map`` (4, 4) leads there from lattice indices, ``displacement`` (n_0, n_1, n_2, 3), in
+    voxels of the map, is interpolated linearly and held constant beyond its border.
+    """
+    px = to_map[0, 0] * x + to_map[0, 1] * y + to_map[0, 2] * z + to_map[0, 3]
+    py = to_map[1, 0] * x + to_map[1, 1] * y + to_map[1, 2] * z + to_map[1, 3]
+    pz = to_map[2, 0] * x + to_map[2, 1] * y + to_map[2, 2] * z + to_map[2, 3]
+    a, fa = corner(x, displacement.shape[0])
+    b, fb = corner(y, displacement.shape[1])
+    c, fc = corner(z, displacement.shape[2])
+    for da in range(2):
+        for db in range(2):
+            for dc in range(2):
+                w = (fa if da else 1 - fa) * (fb if db else 1 - fb) * (fc if dc else 1 - fc)
+                px += w * displacement[a + da, b + db, c + dc, 0]
+                py += w * displacement[a + da, b + db, c + dc, 1]
+                pz += w * displacement[a + da, b + db, c + dc, 2]
+    return px, py, pz
+
+
 def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
     """Interpolate the class probabilities at points of the atlas.
 
