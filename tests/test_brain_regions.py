@@ -161,22 +161,23 @@ def test_regions_need_the_packaged_tissues(sample_result):
         gmmseg.brain_regions(replace(sample_result, template_map=None))
 
 
-def test_a_pallidum_as_bright_as_white_matter_stays_grey(sample_t1, sample_result):
+@pytest.mark.parametrize("name", ["thalamus", "pallidum"])
+def test_a_nucleus_as_bright_as_white_matter_stays_grey(sample_t1, sample_result, name):
     """Negative control: with one intensity for all deep grey matter it turns white."""
     scan = volumes.read(sample_t1)
     _, affine = region_maps()
     points = coordinates(region_maps()[0].shape[:3], affine)
-    place = (next(n for n in NUCLEI if n.name == "pallidum").radius(points) < 1)[..., None]
+    place = (next(n for n in NUCLEI if n.name == name).radius(points) < 1)[..., None]
     whole = tuple(slice(0, n) for n in scan.data.shape)
     share = sample_result.template_map.sample(place.astype(np.float32), affine, whole)[..., 0]
-    pallidum = (share > 0.5) & (sample_result.labels > 0)
+    nucleus = (share > 0.5) & (sample_result.labels > 0)
     white = np.median(scan.data[sample_result.labels == 2])
     data = scan.data.astype(np.float32)
-    data[pallidum] += white - np.median(data[pallidum])
+    data[nucleus] += white - np.median(data[nucleus])
     image = nib.Nifti1Image(data, scan.affine)
     shares = {}
     for parts in (True, False):
         result = gmmseg.segment_brain(image, settings=gmmseg.BrainSettings(parts=parts))
-        shares[parts] = np.mean(result.labels[pallidum] == 2)
+        shares[parts] = np.mean(result.labels[nucleus] == 2)
     assert shares[True] < 0.5, shares
     assert shares[False] > 0.8, shares

@@ -66,9 +66,11 @@ REACH = 1.5
 matter or CSF in between is not counted."""
 
 TO_GREY, TO_WHITE = 0.7, 0.6
-"""Shares of white matter in the pallidum and of grey matter in the brainstem that change sides."""
+"""Shares of white matter in thalamus and pallidum, and of grey matter in the brainstem, that change
+sides."""
 
-PALLIDUM_REACH, FRONT_OF_STEM = 1.15, -5.0  # radii; y in mm
+PART_REACH = {"thalamus": 1.0, "pallidum": 1.15}  # radii
+FRONT_OF_STEM = -5.0  # y in mm
 
 DEEP_BOX = ((-45.0, 45.0), (-55.0, 40.0), (-30.0, 40.0))
 """x, y and z that hold all of it, mm."""
@@ -110,10 +112,11 @@ def template_regions(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) ->
 def by_anatomy(
     grey: np.ndarray, white: np.ndarray, affine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tissue maps with the pallidum grey and the brainstem white, as anatomy counts them.
+    """Tissue maps with thalamus and pallidum grey and the brainstem white, as anatomy counts them.
 
     Average maps are made from intensities, which lie between those of cortex and white matter
-    there: they have a quarter of grey matter in the pallidum and more than half in the brainstem.
+    there: they have a quarter of grey matter in the pallidum, two thirds in the thalamus and more
+    than half in the brainstem.
 
     Parameters
     ----------
@@ -124,9 +127,10 @@ def by_anatomy(
     -------
     grey, white : (X, Y, Z) ndarrays of the same sum
     """
-    box, pallidum, stem = _pallidum_and_stem(grey.shape, affine)
+    box, thalamus, pallidum, stem = _nuclei_and_stem(grey.shape, affine)
     grey, white = grey.copy(), white.copy()
-    moved = TO_GREY * pallidum * white[box] - TO_WHITE * stem * grey[box]
+    nuclei = np.maximum(thalamus, pallidum)
+    moved = TO_GREY * nuclei * white[box] - TO_WHITE * stem * grey[box]
     grey[box] += moved
     white[box] -= moved
     return grey, white
@@ -146,10 +150,11 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
     """
     points = coordinates(grey.shape, affine)
     cerebellum = _softened(hindbrain(grey + white, points, affine) & ~_stem(points), affine)
-    box, *inner = _pallidum_and_stem(grey.shape, affine)
-    pallidum, stem = np.zeros((2, *grey.shape), np.float32)
-    pallidum[box], stem[box] = inner
+    box, *inner = _nuclei_and_stem(grey.shape, affine)
+    thalamus, pallidum, stem = np.zeros((3, *grey.shape), np.float32)
+    thalamus[box], pallidum[box], stem[box] = inner
     where = {
+        "thalamic GM": thalamus,
         "pallidal GM": pallidum,
         "brainstem WM": stem,
         "cerebellar GM": cerebellum,
@@ -158,14 +163,17 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
     return np.stack([where[name] for name in PARTS], axis=-1)
 
 
-def _pallidum_and_stem(
+def _nuclei_and_stem(
     shape: Sequence[int], affine: np.ndarray
-) -> tuple[tuple[slice, slice, slice], np.ndarray, np.ndarray]:
-    """Pallidum and brainstem with soft borders, in a box of the grid."""
+) -> tuple[tuple[slice, slice, slice], np.ndarray, np.ndarray, np.ndarray]:
+    """Thalamus, pallidum and brainstem with soft borders, in a box of the grid."""
     box, points = _within(coordinates(shape, affine), NUCLEI_AND_STEM)
-    pallidum = next(n for n in NUCLEI if n.name == "pallidum").radius(points) < PALLIDUM_REACH
+    thalamus, pallidum = (
+        next(n for n in NUCLEI if n.name == name).radius(points) < reach
+        for name, reach in PART_REACH.items()
+    )
     stem = _stem(points) & (points[2] < _midbrain_top(points[1])) & (points[1] < FRONT_OF_STEM)
-    return box, _softened(pallidum, affine), _softened(stem, affine)
+    return box, _softened(thalamus, affine), _softened(pallidum, affine), _softened(stem, affine)
 
 
 def _softened(region: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ def test_the_likeliest_class_is_what_anatomy_says(atlas, name, point):
 @pytest.mark.parametrize(
     ("part", "point"),
     [
+        ("thalamic GM", (11, -19, 6)),
         ("pallidal GM", (19, -5, -1)),
         ("brainstem WM", (3, -24, -34)),  # pons
         ("cerebellar GM", (28, -70, -52)),  # inferior lobules
