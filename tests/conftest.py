@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis  # noqa: E402 (the lines above must come first)
 import nibabel as nib  # noqa: E402
+import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
@@ -36,6 +37,31 @@ def _cache_folder(tmp_path_factory):
 def rng():
     """A generator that is the same in every run, whatever the order of the tests."""
     return np.random.default_rng(20260)
+
+
+@pytest.fixture
+def several_threads():
+    """How many threads there are; their number may be set, and is set back."""
+    most = numba.config.NUMBA_NUM_THREADS
+    if most < 2:
+        pytest.skip("numba has one thread only")
+    before = numba.get_num_threads()
+    yield most
+    numba.set_num_threads(before)
+
+
+@pytest.fixture
+def alone_and_together(several_threads):
+    """What a function returns on one thread, and on all of them."""
+
+    def both(function):
+        found = []
+        for threads in (1, several_threads):
+            numba.set_num_threads(threads)
+            found.append(function())
+        return found
+
+    return both
 
 
 @pytest.fixture(scope="session")

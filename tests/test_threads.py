@@ -15,14 +15,9 @@ from gmmseg.threads import N_BLOCKS, spread, spread_blocks, use_threads
 
 
 @pytest.fixture
-def two():
-    """Two threads, wherever there are two."""
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("numba has one thread only")
-    before = numba.get_num_threads()
+def two(several_threads):
+    """Two threads, however many there are."""
     numba.set_num_threads(2)
-    yield
-    numba.set_num_threads(before)
 
 
 def count(first, stop, out):

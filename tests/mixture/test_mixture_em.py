@@ -1,6 +1,5 @@
 """EM: analytic cases, scikit-learn as second implementation, and an objective that rises."""
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,16 +163,9 @@ def test_the_order_of_samples_does_not_matter():
 
 
 @pytest.mark.parametrize("n_channels", [2, 12])
-def test_the_number_of_threads_changes_no_bit(n_channels):
+def test_the_number_of_threads_changes_no_bit(n_channels, alone_and_together):
     _, x, begin = planted(n_channels, n_samples=30_000)
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        alone = em.fit(x, begin, max_iter=3)
-        numba.set_num_threads(before)
-        together = em.fit(x, begin, max_iter=3)
-    finally:
-        numba.set_num_threads(before)
+    alone, together = alone_and_together(lambda: em.fit(x, begin, max_iter=3))
     assert np.array_equal(alone.mixture.covariances, together.mixture.covariances)
     assert np.array_equal(alone.objective, together.objective)
 

@@ -1,6 +1,5 @@
 """Intensities of the classes: compiled E-step, tables and M-step against plain NumPy."""
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -197,17 +196,7 @@ def test_without_priors_the_m_step_gives_weighted_moments(rng):
     np.testing.assert_allclose(found.variances, spread, rtol=1e-6)
 
 
-def test_the_e_step_does_not_depend_on_the_number_of_threads(model, rng):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("numba was given one thread only")
+def test_the_e_step_does_not_depend_on_the_number_of_threads(model, rng, alone_and_together):
     table, sample = tabulate(model, LOW, HIGH, FLOOR), samples(rng, 5000)
-    before = numba.get_num_threads()
-    results = []
-    try:
-        for n in (1, 2):
-            numba.set_num_threads(n)
-            results.append(run(*sample, table))
-    finally:
-        numba.set_num_threads(before)
-    for one, two in zip(*results, strict=True):
+    for one, two in zip(*alone_and_together(lambda: run(*sample, table)), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -1,6 +1,5 @@
 """The Potts field: its bound against a slow second implementation, and what it does to labels."""
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -162,19 +161,10 @@ def test_neighbours_far_apart_matter_less():
     np.testing.assert_allclose(weights[:2] / weights[2], 3.0)
 
 
-def test_the_field_does_not_depend_on_the_number_of_threads(rng):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("numba was given one thread only")
+def test_the_field_does_not_depend_on_the_number_of_threads(rng, alone_and_together):
     log_joint, active = problem(rng, (20, 15, 10))
-    before = numba.get_num_threads()
-    results = []
-    try:
-        for n in (1, 2):
-            numba.set_num_threads(n)
-            results.append(mean_field(log_joint, active, (1, 1, 2), 0.7))
-    finally:
-        numba.set_num_threads(before)
-    for one, two in zip(*results, strict=True):
+    found = alone_and_together(lambda: mean_field(log_joint, active, (1, 1, 2), 0.7))
+    for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
 
 

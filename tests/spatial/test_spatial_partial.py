@@ -1,6 +1,5 @@
 """Fractions of mixed voxels, against voxels that were mixed here."""
 
-import numba
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -109,15 +108,10 @@ def test_inverted_contrast_gives_the_same_fractions(mixed, result):
     np.testing.assert_allclose(found.fractions, result.fractions, atol=2e-3)
 
 
-def test_the_number_of_threads_changes_no_bit(mixed, result):
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        alone = fit(*mixed[:2])
-    finally:
-        numba.set_num_threads(before)
-    np.testing.assert_array_equal(alone.fractions, result.fractions)
-    np.testing.assert_array_equal(alone.objective, result.objective)
+def test_the_number_of_threads_changes_no_bit(mixed, alone_and_together):
+    alone, together = alone_and_together(lambda: fit(*mixed[:2]))
+    np.testing.assert_array_equal(alone.fractions, together.fractions)
+    np.testing.assert_array_equal(alone.objective, together.objective)
 
 
 def test_a_missing_voxel_takes_after_its_neighbours(mixed, result):

@@ -208,20 +208,11 @@ def test_pixels_outside_of_the_mask_do_not_exist(rng):
     assert not whole.posterior[:, 6:].any()
 
 
-def test_the_field_does_not_depend_on_the_number_of_threads(rng):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("numba was given one thread only")
+def test_the_field_does_not_depend_on_the_number_of_threads(rng, alone_and_together):
     joint = rng.standard_normal((60, 70, 3)).astype(np.float32)
-    before = numba.get_num_threads()
-    results = []
-    try:
-        for n in (1, 2):
-            numba.set_num_threads(n)
-            results.append(smooth(joint, 0.7, neighbours=8))
-    finally:
-        numba.set_num_threads(before)
-    np.testing.assert_array_equal(results[0].posterior, results[1].posterior)
-    np.testing.assert_array_equal(results[0].objective, results[1].objective)
+    alone, together = alone_and_together(lambda: smooth(joint, 0.7, neighbours=8))
+    np.testing.assert_array_equal(alone.posterior, together.posterior)
+    np.testing.assert_array_equal(alone.objective, together.objective)
 
 
 def halves(rng, noise):
