@@ -81,6 +81,25 @@ def test_shading_added_to_the_scan_is_found_and_changes_little(scan, sample_resu
     assert np.std(left) < 0.02
 
 
+def test_faint_shading_of_a_whole_head_is_taken_off_and_none_is_not(scan, sample_head):
+    """True shading to the power .3 (shared over unshared variance 1) and 0 (.2).
+
+    The phantom's tissues vary slowly as well, by as much as is left of the shading, so that the
+    field found goes with the true one by half: .51.
+    """
+    data, bias = scan.get_fdata(dtype=np.float32), sample_head.bias
+    faint, none = (
+        gmmseg.segment_brain(nib.Nifti1Image(data * bias ** (power - 1), scan.affine))
+        for power in (0.3, 0.0)
+    )
+    assert faint.decisions["bias field"]
+    inside = sample_head.labels > 0
+    found, true = np.log(faint.bias[inside]), 0.3 * np.log(bias[inside])
+    assert np.corrcoef(found, true)[0, 1] > 0.35
+    assert not none.decisions["bias field"]
+    np.testing.assert_allclose(none.bias, 1.0, rtol=1e-6)
+
+
 def test_a_scan_without_its_skull_is_recognised(scan, sample_truth):
     """.966, .963 and .962 were reached; with the outline given, CSF is as good as the rest."""
     inside = np.where(sample_truth > 0, np.asarray(scan.dataobj), 0)
