@@ -116,6 +116,9 @@ def _stresses() -> dict[str, Stress]:
     )
     out["size .75"] = Stress(lambda s, c: perturb.resized_header(s, 0.75))
     out["size 1.2"] = Stress(lambda s, c: perturb.resized_header(s, 1.2))
+    for axis, letter in enumerate("xyz"):
+        side = np.where(np.arange(3) == axis, 0.7, 1.0)
+        out[f"{letter} said .7"] = Stress(lambda s, c, f=side: perturb.resized_header(s, f))
     out["stray values"] = Stress(
         lambda s, c: perturb.with_stray_values(s, 50, np.random.default_rng(5))
     )

@@ -51,6 +51,7 @@ CHANGES = {
     "four times as bright in front": lambda s: perturb.shaded(s, 1, 0.5, 2.0),
     "in another unit": lambda s: perturb.scaled(s, 1e5),
     "a child's": lambda s: perturb.resized_header(s, 0.75),
+    "flatter in its header than it is": lambda s: perturb.resized_header(s, (1.0, 1.0, 0.7)),
     "strewn with stray values": lambda s: perturb.with_stray_values(
         s, 50, np.random.default_rng(1)
     ),

@@ -111,6 +111,8 @@ def test_the_face_goes_and_the_brain_stays():
 
 def test_a_resized_header_makes_every_voxel_longer_or_shorter(scan):
     np.testing.assert_allclose(perturb.resized_header(scan, 0.5).spacing, scan.spacing / 2)
+    squashed = perturb.resized_header(scan, (1.0, 1.0, 0.7))
+    np.testing.assert_allclose(squashed.spacing, scan.spacing * [1.0, 1.0, 0.7])
 
 
 def test_stray_values_lie_far_off_and_are_as_many_as_asked_for(scan, rng):

@@ -88,8 +88,11 @@ def turned(scan: Scan, rotation: ArrayLike, *, order: int = 3) -> Scan:
     return Scan(np.maximum(data, 0), scan.affine, scan.to_source @ back)
 
 
-def resized_header(scan: Scan, factor: float) -> Scan:
-    """Same voxels, said to be ``factor`` times as long: a child's head, or a giant's."""
+def resized_header(scan: Scan, factor: ArrayLike) -> Scan:
+    """Same voxels, said to be ``factor`` (scalar, or (3,) for each side) times as long.
+
+    A child's head, a giant's, or one that a wrong header squashes.
+    """
     affine = scan.affine.copy()
     affine[:3, :3] *= factor
     return Scan(scan.data, affine, scan.to_source)

@@ -18,7 +18,7 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.affine_pass import class_counts, evidence_under, score_under
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import head_foreground
-from gmmseg.spatial.starts import starting_points
+from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.spatial.trend import head_trend
 
 N_BINS = 64
@@ -39,17 +39,22 @@ class AffineFit:
     matrix : (4, 4) float64 ndarray
     objective : (T,) float64 ndarray
         Penalised log-likelihood, nats per sample, before each round of the finest stage and at its
-        end: of the intensities, less the strain of the map, plus the Dirichlet log prior of the
-        histograms up to a constant. Never falling: the map moves uphill only, and the histograms
-        are learnt by EM.
+        end: of the intensities, less the strain of the map and the cost of its size, plus the
+        Dirichlet log prior of the histograms up to a constant. Never falling: the map moves uphill
+        only, and the histograms are learnt by EM.
     histograms : (K, B) float64 ndarray, intensity distribution of each prior class
-    size : float, how much all lengths may be stretched without strain
+    size, cost : float, those of the start that led here
     """
 
     matrix: np.ndarray
     objective: np.ndarray
     histograms: np.ndarray
-    size: float = 1.0
+    size: float
+    cost: float
+
+    def again(self) -> Start:
+        """Where to climb on from."""
+        return Start(self.matrix, self.size, self.cost)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +74,7 @@ def fit_affine(
     points: np.ndarray,
     bins: np.ndarray,
     atlas: Blurred,
-    starts: Sequence[np.ndarray],
+    starts: Sequence[Start],
     *,
     n_bins: int = N_BINS,
     n_keep: int = 3,
@@ -81,8 +86,7 @@ def fit_affine(
     points : (N, 3) float64 ndarray, world coordinates of the samples, mm (RAS+)
     bins : (N,) integer ndarray, intensity bin of each sample, in 0..n_bins-1
     atlas : Blurred
-    starts : sequence of (4, 4) ndarray
-        World mm to template mm. Strain is counted from the size of each.
+    starts : sequence of Start
     n_bins : int
     n_keep : int
         How many places that starts lead to in the coarse stage are refined. The coarse atlas does
@@ -100,16 +104,16 @@ def fit_affine(
     coarse, fine = atlas.coarse, atlas.fine
     thin = slice(None, None, 4)
     first = [
-        _climb(points[thin], bins[thin], coarse, s, _size(s), n_bins, n_iter=30, tol=1e-4)
-        for s in starts
+        _climb(points[thin], bins[thin], coarse, start, n_bins, n_iter=30, tol=1e-4)
+        for start in starts
     ]
     second = [
-        _climb(points, bins, fine, fit.matrix, fit.size, n_bins, n_iter=40, tol=1e-4)
+        _climb(points, bins, fine, fit.again(), n_bins, n_iter=40, tol=1e-4)
         for fit in _distinct(first)[:n_keep]
     ]
     best = max(second, key=lambda fit: fit.objective[-1])
     # Histograms creep on for long; stopping early would leave the map where it came from.
-    return _climb(points, bins, fine, best.matrix, best.size, n_bins, n_iter=200, tol=1e-8)
+    return _climb(points, bins, fine, best.again(), n_bins, n_iter=200, tol=1e-8)
 
 
 def fit_head(values: np.ndarray, affine: np.ndarray, atlas: Blurred) -> AffineFit:
@@ -190,19 +194,18 @@ def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
 
 
 def _distinct(fits: Sequence[AffineFit]) -> list[AffineFit]:
-    """Fits best first, without those that lay the brain where a better one does."""
+    """Fits best first, without those that lay a brain of a size where a better one does."""
     found: list[tuple[np.ndarray, AffineFit]] = []
     for fit in sorted(fits, key=lambda fit: -fit.objective[-1]):
         corners = BRAIN_CORNERS_MM @ np.linalg.inv(fit.matrix)[:3].T
-        apart = [np.sqrt(((corners - other) ** 2).sum(1).mean()) for other, _ in found]
+        apart = [
+            np.sqrt(((corners - other) ** 2).sum(1).mean())
+            for other, better in found
+            if better.size == fit.size
+        ]
         if not apart or min(apart) > SAME_MM:
             found.append((corners, fit))
     return [fit for _, fit in found]
-
-
-def _size(start: np.ndarray) -> float:
-    """By how much a start stretches all lengths."""
-    return float(np.cbrt(np.linalg.det(start[:3, :3])))
 
 
 def _penalty(matrix: np.ndarray, size: float) -> tuple[float, np.ndarray, np.ndarray]:
@@ -227,8 +230,7 @@ def _climb(
     points: np.ndarray,
     bins: np.ndarray,
     atlas: TissueAtlas,
-    start: np.ndarray,
-    size: float,
+    start: Start,
     n_bins: int,
     *,
     n_iter: int,
@@ -243,7 +245,7 @@ def _climb(
     unlocal[:3, 3] = -centre / 100.0
     relocal = np.linalg.inv(unlocal)
     bins = np.asarray(bins, np.int64)
-    matrix = np.array(start, dtype=np.float64)
+    matrix = np.array(start.matrix, dtype=np.float64)
     prior = np.empty((n, atlas.maps.shape[-1]), np.float32)
 
     def voxels(m: np.ndarray) -> np.ndarray:
@@ -252,7 +254,8 @@ def _climb(
 
     def known(m: np.ndarray) -> float:
         """What the map ``m`` and the histograms cost by themselves, nats per sample."""
-        return float(PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n - _penalty(m, size)[0])
+        dirichlet = PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n
+        return float(dirichlet - _penalty(m, start.size)[0] - start.cost)
 
     def score(m: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Penalised log-likelihood, and derivatives of the likelihood by ``voxels(m)``."""
@@ -279,7 +282,7 @@ def _climb(
     value, slope, squares = score(matrix)
     for _ in range(n_iter):
         trace.append(value)
-        _, pull, stiffness = _penalty(matrix, size)
+        _, pull, stiffness = _penalty(matrix, start.size)
         # parameters: 3 x 4 matrix acting on the local coordinates
         gradient = turn.T @ slope - to_linear.T @ pull
         hessian = turn.T @ squares @ turn
@@ -303,7 +306,7 @@ def _climb(
         if value - before < tol:
             break
     trace.append(value)
-    return AffineFit(matrix, np.array(trace), histograms, size)
+    return AffineFit(matrix, np.array(trace), histograms, start.size, start.cost)
 
 
 def _learn(

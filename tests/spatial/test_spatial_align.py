@@ -10,7 +10,7 @@ from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
 from gmmseg.spatial.sampling import sample_prior
-from gmmseg.spatial.starts import starting_points
+from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.template import icbm_head_atlas
 
 STEP = 2  # of the 2 mm sample: 4 mm
@@ -95,12 +95,28 @@ def test_the_size_of_a_head_is_found_even_where_no_adult_has_it(head, plain, siz
         assert distance.max() < 3.0, distance.round(2)
 
 
+@pytest.mark.parametrize("side", [(1, 1, 0.7), (0.75, 1, 1), (1, 0.75, 1), (1, 0.85, 0.7)])
+def test_a_head_whose_voxels_are_longer_than_its_header_says_is_found(head, plain, side):
+    """3.1 mm at most from the head as it lies; without the start of a small head 7 to 22 mm."""
+    values, affine, _, corners = head
+    squashed = np.diag([*side, 1.0])
+    fit = align.fit_head(values, squashed @ affine, align.Blurred.of(icbm_head_atlas()))
+    back = np.linalg.inv(plain.matrix) @ fit.matrix @ squashed
+    distance = np.linalg.norm((corners @ back.T - corners)[:, :3], axis=1)
+    assert distance.max() < 4.0, distance.round(2)
+
+
+def test_a_head_as_it_comes_is_no_small_one(plain):
+    """Negative control: the weaker strain alone does not make the small head win."""
+    assert (plain.size, plain.cost) == (1.0, 0.0)
+
+
 def test_the_starts_alone_are_far_from_what_is_found(head, plain):
     """Negative control: 22 mm at the best, so that the fits above had a way to go."""
     _, affine, brain, corners = head
     points = np.argwhere(brain) @ affine[:3, :3].T + affine[:3, 3]
     for first in starting_points(points, alone=True):
-        moved = corners @ (np.linalg.inv(plain.matrix) @ first).T - corners
+        moved = corners @ (np.linalg.inv(plain.matrix) @ first.matrix).T - corners
         assert np.linalg.norm(moved[:, :3], axis=1).max() > 10.0
 
 
@@ -160,7 +176,7 @@ def test_no_round_of_the_climb_lowers_the_objective(drawn):
     """To the end, with no tolerance: at the maximum only rounding moves it."""
     atlas, points, bins, _ = drawn
     start = perturbed(shift=(6, -5, 4), pitch=5.0, scale=(1.05, 0.97, 1.02))
-    fit = align._climb(points, bins, atlas, start, 1.0, 64, n_iter=60, tol=-1.0)
+    fit = align._climb(points, bins, atlas, Start(start), 64, n_iter=60, tol=-1.0)
     assert len(fit.objective) > 10
     assert np.diff(fit.objective).min() >= -1e-9
     corners = np.array([[x, y, z, 1] for x in (-70, 70) for y in (-100, 70) for z in (-50, 80)])
@@ -222,14 +238,16 @@ def test_a_mask_of_a_few_voxels_is_refused():
 
 
 def test_starts_that_lead_to_the_same_place_are_refined_once():
-    def fit(shift, value):
+    def fit(shift, value, size=1.0):
         matrix = np.eye(4)
         matrix[:3, 3] = shift
-        return align.AffineFit(matrix, np.array([value]), np.ones((1, 1)))
+        return align.AffineFit(matrix, np.array([value]), np.ones((1, 1)), size, 0.0)
 
     here, near, far = fit((0, 0, 0), -3.0), fit((1, -2, 3), -2.9), fit((0, 30, 0), -3.5)
     assert align._distinct([here, near, far]) == [near, far]
     assert align._distinct([far, here]) == [here, far]
+    small = fit((0, 0, 0), -3.1, size=1.25)
+    assert align._distinct([here, small]) == [here, small]  # another size: it may yet win
 
 
 def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
@@ -238,8 +256,8 @@ def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
     whole = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
     climb, turned = align._climb, np.diag([-1.0, -1.0, 1.0, 1.0])
 
-    def misled(points, bins, atlas, start, size, n_bins, **kwargs):
-        fit = climb(points, bins, atlas, start, size, n_bins, **kwargs)
+    def misled(points, bins, atlas, start, n_bins, **kwargs):
+        fit = climb(points, bins, atlas, start, n_bins, **kwargs)
         if kwargs["n_iter"] == 30 and start is misled.first:  # a coarse climb
             return replace(fit, matrix=turned @ fit.matrix, objective=fit.objective + 1.0)
         return fit
