@@ -103,6 +103,7 @@ def _without(
         prior,
         means=prior.means[rest],
         mean_samples=prior.mean_samples[rest],
+        caps=prior.caps[rest],
         variances=prior.variances[groups],
     )
     return fewer, held

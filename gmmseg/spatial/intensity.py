@@ -50,6 +50,7 @@ class IntensityPrior:
     ----------
     means : (M,) float64 ndarray, image units
     mean_samples : (M,) float64 ndarray
+    caps : (M,) bool ndarray, whether a mean is held from above alone: below, nothing pulls at it
     variances : (G,) float64 ndarray, image units squared
     variance_samples : float
     n_tied : int
@@ -59,6 +60,7 @@ class IntensityPrior:
 
     means: np.ndarray
     mean_samples: np.ndarray
+    caps: np.ndarray
     variances: np.ndarray
     variance_samples: float
     n_tied: int
@@ -72,8 +74,10 @@ class IntensityPrior:
         )
         tied = v[: self.n_tied]
         spread -= self.tie_samples * np.log(tied / self.centre(v)).sum()
-        distance = (model.means - self.means) ** 2 / self.variances[model.group]
-        return float(spread - 0.5 * (self.mean_samples * distance).sum())
+        distance = model.means - self.means
+        distance = np.where(self.caps, np.maximum(distance, 0.0), distance)
+        pull = self.mean_samples / self.variances[model.group]
+        return float(spread - 0.5 * (pull * distance**2).sum())
 
     def centre(self, variances: np.ndarray) -> float:
         """Best common centre of the tied variances: their harmonic mean."""
@@ -203,6 +207,7 @@ def maximise(model: IntensityModel, sums: np.ndarray, prior: IntensityPrior) -> 
     n, s1, s2 = sums.T
     weights = (n + 1e-3) / np.bincount(model.owner, weights=n + 1e-3)[model.owner]
     pull = prior.mean_samples / prior.variances[model.group]
+    pull = np.where(prior.caps & (s1 <= n * prior.means), 0.0, pull)
     means = (s1 / model.variances + pull * prior.means) / (n / model.variances + pull + 1e-12)
     means = np.where(n + prior.mean_samples > 1e-6, means, model.means)
     residual = np.bincount(model.group, weights=s2 - 2 * means * s1 + means**2 * n)

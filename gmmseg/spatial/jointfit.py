@@ -26,9 +26,13 @@ QUANTILES: dict[str, tuple[float, ...]] = {
 """At which quantiles of its voxels the Gaussians of a class start; all others have one, in the
 middle. Much of what lies where air may be is scalp, and air that starts there may stay."""
 VARIANCE_SAMPLES = 20.0
-BONE_SHARE, TIE_SHARE = 0.3, 0.15
-"""What the priors on bone's mean and on the variances of tissues are worth, as shares of the
-brain's lattice points."""
+MEAN_SHARE, TIE_SHARE = 0.3, 0.15
+"""What the priors on a mean (bone's, fluid's) and on the variances of tissues are worth, as shares
+of the brain's lattice points."""
+FLUID_OVER_GREY, FLUID_BELOW_GREY = 0.6, 1.5
+"""How bright CSF may be in a brain alone: that share of grey matter, or grey matter less so many
+steps from there to white matter, whichever is brighter. Thirteen whole heads have it at .36 to .58,
+and .5 to 1.9 steps below; the second keeps images with an offset from losing their CSF."""
 STIFFNESS_HEAD, STIFFNESS_BRAIN = (0.5, 3.0), (0.05, 1.0)
 """Membrane and bending energy of the displacement. A known brain mask anchors it; without one, a
 loose atlas finds different optima from nearly equal starts."""
@@ -135,7 +139,9 @@ def start(
     """Where the mixture starts, and what holds its parameters.
 
     Bone is darker than any tissue in any contrast; without that it may turn into scalp and leave
-    its place to CSF. Tissues share much of their variance: see :mod:`gmmseg.spatial.intensity`.
+    its place to CSF. CSF that was stripped off with the skull leaves its place to the rim of the
+    cortex; in a brain alone the class is held to be as dark as CSF is. Tissues share much of their
+    variance: see :mod:`gmmseg.spatial.intensity`.
     """
     prior = prior_at(lattice, atlas)
     values, outside = lattice.values[lattice.used], lattice.outside[lattice.used]
@@ -143,6 +149,7 @@ def start(
     model = starting_model(values, prior, outside, levels, atlas.n_inside)
     n_brain = float(prior[~outside, : atlas.n_inside].sum(dtype=np.float64))
     means, samples = model.means.copy(), np.zeros(len(model.means))
+    caps = np.zeros(len(means), bool)
     inside = model.owner < atlas.n_inside
     if "bone" in atlas.names:
         bone = model.owner == atlas.names.index("bone")
@@ -150,10 +157,17 @@ def start(
         tissue = inside | np.isin(model.owner, [k for k, n in enumerate(atlas.names) if n == FLUID])
         # What lies where air may be is mostly scalp: no reason to lift bone above its own start.
         means[bone] = np.minimum(means[bone], 0.5 * (air + means[tissue].min()))
-        samples[bone] = BONE_SHARE * n_brain
+        samples[bone] = MEAN_SHARE * n_brain
+    if "outside" in atlas.names and {"CSF", "GM", "WM"} <= set(atlas.names):
+        csf, grey, white = (model.owner == atlas.names.index(n) for n in ("CSF", "GM", "WM"))
+        g, w = means[grey].mean(), means[white].mean()
+        if w > g:  # as in T1
+            means[csf] = max(FLUID_OVER_GREY * g, g - FLUID_BELOW_GREY * (w - g))
+            samples[csf], caps = MEAN_SHARE * n_brain, csf
     return model, IntensityPrior(
         means=means,
         mean_samples=samples,
+        caps=caps,
         variances=model.group_variances,
         variance_samples=VARIANCE_SAMPLES,
         n_tied=int(np.count_nonzero(inside)),

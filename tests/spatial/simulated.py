@@ -69,7 +69,9 @@ def start(lattice, atlas):
     outside = np.zeros(len(prior), bool)
     levels = [(0.5,), (0.5,), (0.5,), ()]
     model = starting_model(lattice.values.ravel(), prior, outside, levels, 3)
-    held = IntensityPrior(model.means, np.zeros(3), model.group_variances, 20.0, 3, 100.0)
+    held = IntensityPrior(
+        model.means, np.zeros(3), np.zeros(3, bool), model.group_variances, 20.0, 3, 100.0
+    )
     return model, held
 
 

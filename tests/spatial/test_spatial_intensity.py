@@ -1,5 +1,7 @@
 """Intensities of the classes: compiled E-step, tables and M-step against plain NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -169,8 +171,8 @@ def test_no_m_step_lowers_the_penalised_likelihood(
         group_variances=rng.uniform(10, 300, k),
     )
     prior = IntensityPrior(
-        rng.uniform(0, 150, k), mean_samples * (rng.random(k) < 0.5), rng.uniform(10, 300, k),
-        variance_samples, 3, tie_samples,
+        rng.uniform(0, 150, k), mean_samples * (rng.random(k) < 0.5), rng.random(k) < 0.5,
+        rng.uniform(10, 300, k), variance_samples, 3, tie_samples,
     )  # fmt: skip
     y = rng.uniform(0, 150, n)
     r = rng.dirichlet(np.ones(k), n).T
@@ -188,12 +190,27 @@ def test_without_priors_the_m_step_gives_weighted_moments(rng):
     model = IntensityModel(
         np.array([0, 1]), np.ones(2), np.array([10.0, 90.0]), np.arange(2), np.full(2, 50.0)
     )
-    free = IntensityPrior(model.means, np.zeros(2), np.full(2, 50.0), 0.0, 1, 0.0)
+    free = IntensityPrior(
+        model.means, np.zeros(2), np.zeros(2, bool), np.full(2, 50.0), 0.0, 1, 0.0
+    )
     found = maximise(model, np.stack([r.sum(1), r @ y, r @ y**2], axis=1), free)
     means = [np.average(y, weights=w) for w in r]
     np.testing.assert_allclose(found.means, means, rtol=1e-9)
     spread = [np.average((y - m) ** 2, weights=w) for m, w in zip(means, r, strict=True)]
     np.testing.assert_allclose(found.variances, spread, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("cap", "expected"), [(50.0, 40.0), (30.0, 35.0)])
+def test_a_capped_mean_is_pulled_down_and_never_up(cap, expected):
+    """Its samples have a mean of 40; the cap is worth as many as there are, of equal variance."""
+    model = IntensityModel(np.array([0]), np.ones(1), np.array([45.0]), np.arange(1), np.ones(1))
+    prior = IntensityPrior(
+        np.array([cap]), np.array([100.0]), np.array([True]), np.ones(1), 0.0, 1, 0.0
+    )
+    sums = np.array([[100.0, 4000.0, 160_100.0]])
+    assert maximise(model, sums, prior).means[0] == pytest.approx(expected)
+    held = replace(prior, caps=np.array([False]))
+    assert maximise(model, sums, held).means[0] == pytest.approx((40.0 + cap) / 2)
 
 
 def test_the_e_step_does_not_depend_on_the_number_of_threads(model, rng, alone_and_together):

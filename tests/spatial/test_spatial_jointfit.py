@@ -122,6 +122,32 @@ def test_faint_shading_is_left_in_a_brain_alone_and_taken_off_a_head():
     assert whole.bias
 
 
+def held_at(lattice, atlas):
+    """Where the mean of CSF is held from above, None where it is not, and where all start."""
+    counts = {name: int(name != "outside") for name in atlas.names}
+    model, prior = start(lattice, atlas, counts)
+    csf = atlas.names.index("CSF")
+    assert not np.delete(prior.caps, csf).any()
+    return (prior.means[csf] if prior.caps[csf] else None), model.means
+
+
+def test_csf_of_a_brain_alone_in_t1_is_held_to_be_darker_than_grey_matter(bent):
+    lattice, atlas = bent
+    assert atlas.names[:3] == ("GM", "WM", "CSF")
+    held, (grey, white, _) = held_at(lattice, atlas)
+    assert held == max(0.6 * grey, grey - 1.5 * (white - grey))
+    offset, (grey, white, _) = held_at(replace(lattice, values=lattice.values + 1000), atlas)
+    assert offset == grey - 1.5 * (white - grey)  # no share of what has no zero
+
+
+def test_csf_of_heads_and_of_other_contrasts_is_held_by_nothing(bent):
+    lattice, atlas = bent
+    head = replace(atlas, names=(*atlas.names[:-1], "air"))
+    inverted = replace(lattice, values=255 - lattice.values)
+    assert held_at(lattice, head)[0] is None
+    assert held_at(inverted, atlas)[0] is None
+
+
 def test_a_class_has_as_many_gaussians_as_are_asked_for(bent):
     found = decided_fit(*bent, BrainSettings(gaussians={"WM": 3}))
     assert found.gaussians == {"GM": 1, "WM": 3, "CSF": 1, "outside": 0}
@@ -145,7 +171,7 @@ def soft_tissue(weights, means, spreads):
         group_variances=np.array([100.0, 90.0, 90.0, 90.0]),
     )
     prior = intensity.IntensityPrior(
-        started.means, np.zeros(4), started.group_variances, 0.1, 1, 1.0
+        started.means, np.zeros(4), np.zeros(4, bool), started.group_variances, 0.1, 1, 1.0
     )
     floor = np.full(2, 1e-7)
     table = intensity.tabulate(started, 0.0, 400.0, floor)
