@@ -16,6 +16,10 @@ NOISE_MM, N_DEVIATIONS, AROUND_MM = 4.0, 1.5, 20.0
 the head reaches beyond its even parts."""
 BRAIN_ML = (300.0, 2300.0)
 """Volumes of a brain with its CSF, infant to adult; an adult's head has at least 2.5 litres."""
+MOST = 0.8  # of the image: a scan whose surroundings were taken off has less left
+UNEVEN = 0.02
+"""Of the range of intensities: how far interpolation's ripples and faint noise reach above the
+background."""
 SHELLS_MM = np.arange(3.0, 33.0, 3.0)  # below the surface: scalp, bone and what lies within
 SKULL_DIP = 0.8
 """Median of a shell over that of one above it and one below it, the darker of the two. Brains grow
@@ -106,7 +110,9 @@ def filled(mask: np.ndarray) -> np.ndarray:
 def stripped_brain(
     data: np.ndarray, spacing: Sequence[float] | np.ndarray, *, force: bool = False
 ) -> np.ndarray | None:
-    """Mask of the brain in a scan whose surroundings were set to one constant value.
+    """Mask of the brain in a scan whose surroundings were set to one value.
+
+    Interpolation may have made that uneven since, by splines above all.
 
     Parameters
     ----------
@@ -118,22 +124,50 @@ def stripped_brain(
     -------
     (X, Y, Z) bool ndarray, or None where this is no skull-stripped brain
     """
+    spacing = np.asarray(spacing, np.float64)
+    for inside in (_off_constant(data), _off_noise(data, spacing, force)):
+        if inside is None:
+            continue
+        brain = filled(largest_component(inside))
+        if force:
+            return brain
+        volume = np.count_nonzero(brain) * np.prod(spacing) / 1000
+        stray = np.count_nonzero(inside & ~brain)
+        if BRAIN_ML[0] < volume < BRAIN_ML[1] and stray <= 0.1 * brain.sum():
+            return None if _has_skull(data, brain, spacing) else brain
+    return None
+
+
+def _off_constant(data: np.ndarray) -> np.ndarray | None:
+    """What differs from a background of one value; None where that is nearly all of the image."""
     known = data[np.isfinite(data)]
     low = known.min()
     background = 0.0 if np.count_nonzero(known == 0) > np.count_nonzero(known == low) else low
     inside = np.isfinite(data) & (data != background)
-    if inside.mean() > 0.8:
+    return inside if inside.mean() <= MOST else None
+
+
+def _off_noise(data: np.ndarray, spacing: np.ndarray, force: bool) -> np.ndarray | None:
+    """What stands out from a background that interpolation or noise has made uneven.
+
+    None where it does not, or, unless ``force``, where what stands out is no brain by its volume.
+    """
+    thin = data[::3, ::3, ::3]
+    thin = thin[np.isfinite(thin)]
+    low, high = np.quantile(thin, [0.005, 0.995])
+    if not low < high:
         return None
-    brain = filled(largest_component(inside))
-    if force:
-        return brain
-    volume = np.count_nonzero(brain) * np.prod(spacing) / 1000
-    if (
-        not BRAIN_ML[0] < volume < BRAIN_ML[1]
-        or np.count_nonzero(inside & ~brain) > 0.1 * brain.sum()
-    ):
+    counts, edges = np.histogram(thin, 256, (low, high))
+    fullest, reach = int(np.argmax(counts)), UNEVEN * (high - low)
+    below, above = edges[fullest] - reach, edges[fullest + 1] + reach
+    dark, bright = np.mean(thin < below), np.mean(thin > above)
+    if dark < bright / 4:  # ripples, which lie outside; else intensities of both signs
+        dark, below = 0.0, -np.inf
+    volume = (dark + bright) * data.size * np.prod(spacing) / 1000
+    if dark + bright > MOST or not (force or BRAIN_ML[0] < volume < BRAIN_ML[1]):
         return None
-    return None if _has_skull(data, brain, np.asarray(spacing, np.float64)) else brain
+    with np.errstate(invalid="ignore"):
+        return np.asarray((data > above) | (data < below))
 
 
 def _has_skull(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> bool:

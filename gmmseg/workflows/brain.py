@@ -193,7 +193,7 @@ class _Head:
             mask = stripped_brain(data, spacing, force=stripped)
             if stripped and mask is None:
                 raise InputError(
-                    "The image was said to be skull-stripped, but it has no constant background; "
+                    "The image was said to be skull-stripped, but no background stands apart; "
                     "give the brain mask with --mask instead."
                 )
             stripped = mask is not None

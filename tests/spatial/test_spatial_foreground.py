@@ -67,6 +67,39 @@ def test_a_brain_on_a_constant_background_is_recognised(scan, sample_truth, back
     assert np.count_nonzero(found & ~brain) < 0.05 * brain.sum()  # enclosed holes are filled
 
 
+def turned(data, order):
+    """Turned by 12 degrees about z, by splines."""
+    return ndimage.rotate(data, 12.0, order=order, reshape=False)
+
+
+@pytest.mark.parametrize("what", ["splines", "splines, no negatives", "noise", "standard scores"])
+def test_a_brain_on_a_background_that_is_uneven_since_is_recognised(scan, sample_truth, rng, what):
+    brain = sample_truth > 0
+    alone = np.where(brain, scan + 1, np.float32(0))
+    if what == "noise":
+        data, where = alone + rng.rayleigh(0.002 * scan.max(), scan.shape).astype(np.float32), brain
+    else:
+        if what == "standard scores":
+            alone[brain] = (scan[brain] - scan[brain].mean()) / scan[brain].std()
+        data, where = turned(alone, 3), turned(brain.astype(np.float32), 1) > 0.5
+        data = np.maximum(data, 0) if what.endswith("negatives") else data
+    assert np.mean(data == 0) < 0.75  # no constant background, half of it where ripples were cut
+    found = stripped_brain(data, SPACING)
+    assert found is not None
+    shared = np.count_nonzero(found & where)
+    assert 2 * shared / (found.sum() + where.sum()) > 0.95
+
+
+@pytest.mark.parametrize("size", [1.0, 0.8, 0.6])
+def test_a_head_in_faint_noise_is_no_stripped_brain_whatever_its_size(scan, head, rng, size):
+    full = np.kron(head, np.ones((2, 2, 2), bool))[tuple(map(slice, scan.shape))]
+    full = np.pad(full, [(0, n - m) for n, m in zip(scan.shape, full.shape, strict=True)])
+    noise = rng.rayleigh(0.002 * scan.max(), scan.shape)
+    data = np.where(full, scan, 0).astype(np.float32) + noise.astype(np.float32)
+    assert stripped_brain(data, size * SPACING) is None
+    assert stripped_brain(turned(np.where(full, scan, 0), 3), size * SPACING) is None
+
+
 def test_a_whole_head_is_no_stripped_brain(scan):
     assert stripped_brain(scan, SPACING) is None
 
