@@ -1,6 +1,7 @@
 """Where the head is, and whether its skull was taken off already."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -129,8 +130,9 @@ def stripped_brain(
     (X, Y, Z) bool ndarray, or None where this is no skull-stripped brain
     """
     spacing = np.asarray(spacing, np.float64)
-    found = ((_off_constant(data), SKULL_DIP), (_off_ripples(data, spacing, force), UNEVEN_DIP))
-    for inside, dip in found:
+    ripples = partial(_off_ripples, spacing=spacing, force=force)
+    for stands_out, dip in ((_off_constant, SKULL_DIP), (ripples, UNEVEN_DIP)):
+        inside = stands_out(data)
         if inside is None:
             continue
         brain = filled(largest_component(inside))
@@ -155,8 +157,9 @@ def _off_constant(data: np.ndarray) -> np.ndarray | None:
 def _off_ripples(data: np.ndarray, spacing: np.ndarray, force: bool) -> np.ndarray | None:
     """What stands out from a background that was of one value before it was interpolated.
 
-    None where most of it is not of one value still, as the noise in air is not, or, unless
-    ``force``, where what stands out is no brain by its volume.
+    None where it is nearly all of the image; unless ``force``, also where most of the background
+    is not of one value still, as the noise in air is not, or where what stands out is no brain by
+    its volume.
     """
     thin = data[::3, ::3, ::3]
     thin = thin[np.isfinite(thin)]
@@ -168,16 +171,15 @@ def _off_ripples(data: np.ndarray, spacing: np.ndarray, force: bool) -> np.ndarr
     below, above = edges[fullest] - reach, edges[fullest + 1] + reach
     value = np.median(thin[(thin >= edges[fullest]) & (thin <= edges[fullest + 1])])
     rest = thin[(thin >= below) & (thin <= above)]
-    if np.mean(np.abs(rest - value) < EVEN * (high - low)) < QUIET:
-        return None
+    quiet = np.mean(np.abs(rest - value) < EVEN * (high - low)) >= QUIET
     dark, bright = np.mean(thin < below), np.mean(thin > above)
     if dark < bright / 4:  # ripples, which lie outside; else intensities of both signs
         dark, below = 0.0, -np.inf
     volume = (dark + bright) * data.size * np.prod(spacing) / 1000
-    if dark + bright > MOST or not (force or BRAIN_ML[0] < volume < BRAIN_ML[1]):
+    likely = quiet and BRAIN_ML[0] < volume < BRAIN_ML[1]
+    if dark + bright > MOST or not (force or likely):
         return None
-    with np.errstate(invalid="ignore"):
-        return np.asarray((data > above) | (data < below))
+    return np.asarray((data > above) | (data < below))
 
 
 def _has_skull(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray, dip: float) -> bool:
