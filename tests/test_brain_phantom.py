@@ -106,6 +106,7 @@ def test_a_scan_without_its_skull_is_recognised(scan, sample_truth):
     inside = np.where(sample_truth > 0, np.asarray(scan.dataobj), 0)
     stripped = gmmseg.segment_brain(nib.Nifti1Image(inside, scan.affine))
     assert stripped.decisions["stripped"] is True
+    assert stripped.decisions["CSF held dark"] is False  # it is as dark as CSF by itself
     assert not stripped.labels[sample_truth == 0].any()
     check_labels(stripped.labels, sample_truth, {1: 0.94, 2: 0.94, 3: 0.94})
 
@@ -117,11 +118,13 @@ def test_a_brain_that_was_stripped_of_its_csf_keeps_its_cortex(scan, sample_trut
     def grey():
         found = gmmseg.segment_brain(nib.Nifti1Image(bare, scan.affine))
         assert found.decisions["stripped"] is True
-        return dice_per_label(found.labels, sample_truth)[1]
+        return dice_per_label(found.labels, sample_truth)[1], found.decisions["CSF held dark"]
 
-    assert grey() >= 0.91
+    dice, held = grey()
+    assert dice >= 0.91
+    assert held is True
     monkeypatch.setattr(jointfit, "MEAN_SHARE", 0.0)
-    assert grey() < 0.88  # negative control
+    assert grey()[0] < 0.88  # negative control
 
 
 def test_the_unit_of_intensity_does_not_matter(scan, sample_result):

@@ -27,9 +27,9 @@ QUANTILES: dict[str, tuple[float, ...]] = {
 middle. Much of what lies where air may be is scalp, and air that starts there may stay."""
 VARIANCE_SAMPLES = 20.0
 MEAN_SHARE, TIE_SHARE = 0.3, 0.15
-"""What the priors on a mean (bone's, fluid's) and on the variances of tissues are worth, as shares
+"""What the priors on a mean (bone's, CSF's) and on the variances of tissues are worth, as shares
 of the brain's lattice points."""
-FLUID_OVER_GREY, FLUID_BELOW_GREY = 0.6, 1.5
+CSF_OVER_GREY, CSF_BELOW_GREY = 0.6, 1.5
 """How bright CSF may be in a brain alone: that share of grey matter, or grey matter less so many
 steps from there to white matter, whichever is brighter. Thirteen whole heads have it at .36 to .58,
 and .5 to 1.9 steps below; the second keeps images with an offset from losing their CSF."""
@@ -59,6 +59,7 @@ class Decided:
     freedom : float
         What the freedom of the displacement costs, nats per sample; it is kept where it gains more.
     gaussians : mapping of class to how many it has
+    held : bool, whether CSF would be brighter if its mean were not held
     """
 
     fit: unified.UnifiedFit
@@ -68,6 +69,7 @@ class Decided:
     gain: float
     freedom: float
     gaussians: Mapping[str, int]
+    held: bool
 
 
 def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -> Decided:
@@ -130,7 +132,9 @@ def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -
         fit = fit if deformation else rigid
     numbers = np.bincount(fit.model.owner, minlength=len(atlas.names)).tolist()
     kept = dict(zip(atlas.names, numbers, strict=True))
-    return Decided(fit, bias, deformation, shade, gain, freedom, kept)
+    above = fit.model.means > leaner.prior.means
+    held = bool((leaner.prior.caps & above).any())
+    return Decided(fit, bias, deformation, shade, gain, freedom, kept, held)
 
 
 def start(
@@ -162,7 +166,7 @@ def start(
         csf, grey, white = (model.owner == atlas.names.index(n) for n in ("CSF", "GM", "WM"))
         g, w = means[grey].mean(), means[white].mean()
         if w > g:  # as in T1
-            means[csf] = max(FLUID_OVER_GREY * g, g - FLUID_BELOW_GREY * (w - g))
+            means[csf] = max(CSF_OVER_GREY * g, g - CSF_BELOW_GREY * (w - g))
             samples[csf], caps = MEAN_SHARE * n_brain, csf
     return model, IntensityPrior(
         means=means,

@@ -152,6 +152,7 @@ def segment_brain(
             "deformation gains nats": round(decided.gain, 4) if np.isfinite(decided.gain) else None,
             "deformation costs nats": round(decided.freedom, 4),
             "Gaussians": {name: n for name, n in decided.gaussians.items() if n},
+            "CSF held dark": decided.held,
             "coupling nats": round(found.strength, 3),
             "coupling gains nats": round(found.gain, 4),
             "white noise": float(f"{gain * found.noise:.4g}"),
