@@ -2,7 +2,8 @@
 
     python benchmarks/pve.py [--cases NAME,NAME] [--atropos] [--floor]
 
-The scans lie in $GMMSEG_BENCH. Root mean square over the voxels of the brain mask and the three
+The scans lie in $GMMSEG_BENCH; three heads are averaged from 1 to 2 mm, and their true labels with
+them, which makes fractions. Root mean square over the voxels of the brain mask and the three
 tissues, of estimated minus true fraction (0 to 1). scikit-learn's mixture of three Gaussians is
 always fitted; `--atropos` adds Atropos and N4+Atropos (needs antspyx, minutes a scan). `--floor`
 adds what supervision by the truth itself reaches: the best function of one voxel's intensity
@@ -12,6 +13,7 @@ left half of the head and tested on the right.
 
 import argparse
 import os
+import tempfile
 import time
 from itertools import product
 from pathlib import Path
@@ -21,20 +23,42 @@ import numpy as np
 from scipy import ndimage
 
 import gmmseg
+from gmmseg import volume
 from gmmseg.settings import BrainSettings
+from gmmseg.simulate import perturb
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCH = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench")) / "brainweb"
+BENCH = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench"))
+MADE = tempfile.TemporaryDirectory()  # the heads at 2 mm
 TISSUES = ("csf", "gm", "wm")
+HEADS = ("01", "09", "13")
 CASES = {
     "mritc2mm": ("mritc2mm_t1", "mritc2mm_mask", "mritc2mm_{}"),
     "pn3_rf20": ("t1_pn3_rf20", "brainmask_1mm", "pv_{}"),
     "pn9_rf40": ("t1_pn9_rf40", "brainmask_1mm", "pv_{}"),
+    **{f"head_{n}": (f"head_{n}_t1", f"head_{n}_mask", f"head_{n}_{{}}") for n in HEADS},
 }
 
 
 def path(name):
-    return BENCH / f"{name}.nii.gz"
+    return (Path(MADE.name) if name.startswith("head") else BENCH / "brainweb") / f"{name}.nii.gz"
+
+
+def make_head(number):
+    """Write a head of 2 mm, its mask and its fractions times 255 to files."""
+    t1, tissue = (
+        volume.to_canonical(volume.read(BENCH / "synthseg_sim" / f"{kind}_{number}.nii.gz"))
+        for kind in ("t1", "tissue")
+    )
+    layers = [t1.data, *(tissue.data == code for code in range(1, len(TISSUES) + 1))]
+    scans = [perturb.Scan.of(layer.astype(np.float32), t1.affine) for layer in layers]
+    coarse, *shares = (perturb.coarse(scan, (2, 2, 2)) for scan in scans)
+    brain = sum(share.data for share in shares)
+    images = {"t1": coarse.data, "mask": (brain > 0.5).astype(np.uint8)}
+    for name, share in zip(TISSUES, shares, strict=True):
+        images[name] = 255 * share.data / np.maximum(brain, 1e-6)
+    for name, data in images.items():
+        nib.save(nib.Nifti1Image(data, coarse.affine), path(f"head_{number}_{name}"))
 
 
 def load(name):
@@ -140,6 +164,8 @@ def main():
     chosen = parser.parse_args()
     for case in chosen.cases.split(","):
         scan, mask, fraction = CASES[case]
+        if case.startswith("head"):
+            make_head(case.removeprefix("head_"))
         inside = load(mask) > 0
         truth = np.stack([load(fraction.format(t))[inside] for t in TISSUES], axis=-1) / 255
         methods = [ours, sklearn, *([atropos] if chosen.atropos else [])]

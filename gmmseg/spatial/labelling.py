@@ -78,6 +78,40 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
 
 
 @njit(cache=True, nogil=True)
+def tempered_prior(
+    maps: np.ndarray, x: float, y: float, z: float, n_inside: int, prior: np.ndarray
+) -> None:
+    """Prior of each class at a point of the atlas, as voxels are labelled by it.
+
+    Tissues are told apart by the root of the prior: what its neighbours say, it says in part as
+    well, and an average of many heads is too sure of folds that this one has elsewhere. How much
+    of a voxel is brain at all it says in full. ``maps`` (X, Y, Z, K), the point in its voxels;
+    ``prior`` (K,) is written.
+    """
+    n_classes = len(prior)
+    a, fa = corner(x, maps.shape[0])
+    b, fb = corner(y, maps.shape[1])
+    c, fc = corner(z, maps.shape[2])
+    for m in range(n_classes):
+        prior[m] = 0.0
+    for da in range(2):
+        for db in range(2):
+            for dc in range(2):
+                w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
+                w *= fc if dc else 1 - fc
+                for m in range(n_classes):
+                    prior[m] += w * maps[a + da, b + db, c + dc, m]
+    inside, tempered = 0.0, 0.0
+    for m in range(n_inside):
+        inside += prior[m]
+        prior[m] = np.sqrt(prior[m])
+        tempered += prior[m]
+    if tempered > 0.0:
+        for m in range(n_inside):
+            prior[m] *= inside / tempered
+
+
+@njit(cache=True, nogil=True)
 def _log_joint(
     begin: int,
     stop: int,
@@ -107,29 +141,7 @@ def _log_joint(
                     continue
                 x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
                 px, py, pz = moved_point(to_atlas, displacement, x, y, z)
-                a, fa = corner(px, maps.shape[0])
-                b, fb = corner(py, maps.shape[1])
-                c, fc = corner(pz, maps.shape[2])
-                for m in range(n_classes):
-                    prior[m] = 0.0
-                for da in range(2):
-                    for db in range(2):
-                        for dc in range(2):
-                            w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
-                            w *= fc if dc else 1 - fc
-                            for m in range(n_classes):
-                                prior[m] += w * maps[a + da, b + db, c + dc, m]
-                # Tissues are told apart by the root of the prior: what its neighbours say, it says
-                # in part as well, and an average of many heads is too sure of folds that this one
-                # has elsewhere. How much of a voxel is brain at all it says in full.
-                inside, tempered = 0.0, 0.0
-                for m in range(n_inside):
-                    inside += prior[m]
-                    prior[m] = np.sqrt(prior[m])
-                    tempered += prior[m]
-                if tempered > 0.0:
-                    for m in range(n_inside):
-                        prior[m] *= inside / tempered
+                tempered_prior(maps, px, py, pz, n_inside, prior)
                 # A missing voxel says nothing: its density is one for every class.
                 known = not np.isnan(values[i, j, k])
                 t = 0.0

@@ -4,17 +4,19 @@ A voxel is pure, or holds two tissues in any proportion. Its intensity is the me
 intensities, weighted by their fractions, plus noise; neighbours have similar fractions. In
 classes with one-hot fractions this is the Potts field of :mod:`gmmseg.spatial.mrf`.
 
-With fractions :math:`\varphi`, tissue means :math:`\mu`, prior :math:`a` and neighbours
-:math:`i \sim j` at the distance :math:`d_{ij}`, the log density is, up to a constant,
+With fractions :math:`\varphi`, tissue means :math:`\mu` that lie :math:`\delta_i` away from there
+at voxel :math:`i`, prior :math:`a` and neighbours :math:`i \sim j` at the distance :math:`d_{ij}`,
+the log density is, up to a constant,
 
-.. math:: \sum_i \Bigl[\log \mathcal N(y_i; \varphi_i \cdot \mu, \sigma^2) + \log p(\varphi_i)
-    + \varphi_i \cdot \log a_i\Bigr]
+.. math:: \sum_i \Bigl[\log \mathcal N(y_i; \varphi_i \cdot (\mu + \delta_i), \sigma^2)
+    + \log p(\varphi_i) + \varphi_i \cdot \log a_i\Bigr]
     - \frac\beta2 \sum_{i \sim j} \frac{|\varphi_i - \varphi_j|^2}{d_{ij}} .
 
 References
 ----------
 Shattuck et al. (2001), doi 10.1006/nimg.2000.0730: pure and mixed classes, fractions uniform;
-Tohka, Zijdenbos & Evans (2004), doi 10.1016/j.neuroimage.2004.05.007: integrating over fractions.
+Tohka, Zijdenbos & Evans (2004), doi 10.1016/j.neuroimage.2004.05.007: integrating over fractions;
+Rajapakse et al. (1997), doi 10.1109/42.563663: tissue means that differ from place to place.
 """
 
 from __future__ import annotations
@@ -56,18 +58,21 @@ class PartialVolume:
     variance : float, of the noise, image units squared
     objective : (S,) float64 ndarray, lower bound of the log evidence after each sweep, nats per
         brain voxel, up to a constant
+    by_part : bool, whether parts of the brain have means of their own, away from ``means``
     """
 
     fractions: np.ndarray
     means: np.ndarray
     variance: float
     objective: np.ndarray
+    by_part: bool
 
     def summary(self, gain: float = 1.0, offset: float = 0.0) -> dict[str, object]:
         """Means, noise and objective for the record, with intensities times gain plus offset."""
         means = (self.means * gain + offset).round(6).tolist()
         return {
             "pure tissue means": dict(zip(TISSUES, means, strict=True)),
+            "pure tissue by part": self.by_part,
             "noise standard deviation": round(float(np.sqrt(self.variance)) * gain, 6),
             "mixed voxels objective": self.objective.round(6).tolist(),
         }
@@ -101,6 +106,7 @@ def _sweep(
     values: np.ndarray,
     brain: np.ndarray,
     unary: np.ndarray,
+    away: np.ndarray,
     levels: np.ndarray,
     log_weight: np.ndarray,
     centres: np.ndarray,
@@ -110,6 +116,7 @@ def _sweep(
     mean: np.ndarray,
     counts: np.ndarray,
     sums: np.ndarray,
+    squares: np.ndarray,
     bound: np.ndarray,
 ) -> None:
     """Update the fractions of one colour; adds to the sums of each plane."""
@@ -119,9 +126,11 @@ def _sweep(
     for m in range(n_levels):
         size[m] = np.float32(0.5) * (levels[m, 0] ** 2 + levels[m, 1] ** 2 + levels[m, 2] ** 2)
     zero, half = np.float32(0.0), np.float32(0.5)
-    p = np.empty(n_levels, np.float32)
+    p, rest = np.empty(n_levels, np.float32), np.empty(n_levels, np.float32)
+    moved = away.shape == brain.shape + (3,)
+    d0, d1, d2 = zero, zero, zero
     for i in range(first, stop):
-        n_plane, s_plane, b_plane = np.zeros(n_levels), np.zeros(n_levels), 0.0
+        n_plane, s_plane, q_plane, b_plane = np.zeros(n_levels), np.zeros(n_levels), 0.0, 0.0
         for j in range(ny):
             for k in range((i + j + colour) % 2, nz, 2):
                 if not brain[i, j, k]:
@@ -143,12 +152,16 @@ def _sweep(
                 h0, h1, h2 = f0 + unary[i, j, k, 0], f1 + unary[i, j, k, 1], f2 + unary[i, j, k, 2]
                 y = values[i, j, k]
                 known = not np.isnan(y)
+                if moved:
+                    d0, d1, d2 = away[i, j, k, 0], away[i, j, k, 1], away[i, j, k, 2]
+                for m in range(n_levels):
+                    rest[m] = y - d0 * levels[m, 0] - d1 * levels[m, 1] - d2 * levels[m, 2]
                 top = np.float32(-np.inf)
                 for m in range(n_levels):
                     t = h0 * levels[m, 0] + h1 * levels[m, 1] + h2 * levels[m, 2]
                     t += log_weight[m] - total * size[m]
                     if known:
-                        t -= half * precision * (y - centres[m]) ** 2
+                        t -= half * precision * (rest[m] - centres[m]) ** 2
                     p[m] = t
                     top = max(top, t)
                 whole, g0, g1, g2 = zero, zero, zero, zero
@@ -164,13 +177,18 @@ def _sweep(
                 g0, g1, g2 = g0 * scale, g1 * scale, g2 * scale
                 mean[i, j, k, 0], mean[i, j, k, 1], mean[i, j, k, 2] = g0, g1, g2
                 if known:
+                    square = zero
                     for m in range(n_levels):
-                        n_plane[m] += p[m] * scale
-                        s_plane[m] += p[m] * scale * y
+                        share = p[m] * scale
+                        n_plane[m] += share
+                        s_plane[m] += share * rest[m]
+                        square += share * rest[m] * rest[m]
+                    q_plane += float(square)
                 b_plane += top + np.log(whole)
                 if colour == 0:  # each pair counts once, when its second voxel is updated
                     b_plane -= f0 * g0 + f1 * g1 + f2 * g2
         bound[i] += b_plane
+        squares[i] += q_plane
         for m in range(n_levels):
             counts[i, m] += n_plane[m]
             sums[i, m] += s_plane[m]
@@ -184,6 +202,7 @@ def estimate_fractions(
     means: Sequence[float] | np.ndarray,
     variance: float,
     *,
+    away: np.ndarray | None = None,
     coupling: float = COUPLING,
     n_sweeps: int = 10,
 ) -> PartialVolume:
@@ -204,6 +223,8 @@ def estimate_fractions(
         Where the intensities of pure GM, WM and CSF start, image units.
     variance : float
         Where that of the noise starts, image units squared.
+    away : (X, Y, Z, 3) ndarray, optional
+        How far from these the means of GM, WM and CSF lie at each voxel, image units; held.
     coupling : float, optional
         How alike neighbours are, nats mm; 0 looks at each voxel by itself.
     n_sweeps : int, optional
@@ -220,30 +241,35 @@ def estimate_fractions(
     """
     start = np.asarray(means, np.float64)
     _check(values, brain, log_prior, start, variance)
+    if away is not None and away.shape != log_prior.shape:
+        raise InputError(f"away must be {log_prior.shape}, as log_prior is; got {away.shape}.")
     # In units of the spread of the tissues, so that the unit of the image does not matter.
     offset, unit = start.mean(), np.ptp(start)
     box = box_of(brain)
     scaled = np.ascontiguousarray((values[box] - offset) / unit, np.float32)
     inside = np.ascontiguousarray(brain[box])
     unary = np.maximum(log_prior[box], MIN_LOG_PRIOR).astype(np.float32)
+    nowhere = np.zeros((1, 1, 1, 3), np.float32)
+    there = nowhere if away is None else np.ascontiguousarray(away[box] / unit, np.float32)
 
     levels, log_weight = mixing_levels()
     weights = np.asarray(coupling / np.asarray(spacing, np.float64), np.float32)
     mean = np.zeros((*inside.shape, 3), np.float32)
-    known = scaled[inside & ~np.isnan(scaled)].astype(np.float64)
-    square, n_known, n_brain = float(known @ known), len(known), int(np.count_nonzero(inside))
+    n_known = int(np.count_nonzero(inside & ~np.isnan(scaled)))
+    n_brain = int(np.count_nonzero(inside))
     centre = (start - offset) / unit
     mu, noise, held = centre, variance / unit**2, START_SHARE * n_known
     objective: list[float] = []
     for sweep in range(n_sweeps + 1):
         coupled = weights if sweep > 0 else np.zeros_like(weights)  # first each voxel by itself
         counts, sums = np.zeros((2, len(inside), len(levels)))
-        bound = np.zeros(len(inside))
+        squares, bound = np.zeros((2, len(inside)))
         for colour in (0, 1):
             spread(
                 _sweep, len(inside),
-                scaled, inside, unary, levels, log_weight, (levels @ mu).astype(np.float32),
-                np.float32(1 / noise), coupled, colour, mean, counts, sums, bound,
+                scaled, inside, unary, there, levels, log_weight, (levels @ mu).astype(np.float32),
+                np.float32(1 / noise), coupled, colour, mean, counts, sums,
+                squares, bound,
             )  # fmt: skip
         penalty = 0.5 * n_known * np.log(noise) + 0.5 * held * ((mu - centre) ** 2).sum() / noise
         objective.append((bound.sum() - penalty) / n_brain)
@@ -253,13 +279,15 @@ def estimate_fractions(
             gram = (levels * counts.sum(0)[:, None]).T @ levels.astype(np.float64)
             cross = levels.T @ sums.sum(0)
             mu = np.linalg.solve(gram + held * np.eye(3), cross + held * centre)
-            left = square - 2 * mu @ cross + mu @ gram @ mu + held * ((mu - centre) ** 2).sum()
+            left = squares.sum() - 2 * mu @ cross + mu @ gram @ mu
+            left += held * ((mu - centre) ** 2).sum()
             noise = max(left / n_known, 1e-8)
     fractions = np.zeros((*brain.shape, 3), np.float32)
     fractions[box] = mean
     return PartialVolume(
-        fractions, mu * unit + offset, float(noise * unit**2), np.array(objective[1:])
-    )
+        fractions, mu * unit + offset, float(noise * unit**2), np.array(objective[1:]),
+        away is not None,
+    )  # fmt: skip
 
 
 def _check(
