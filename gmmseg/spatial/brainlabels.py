@@ -28,7 +28,6 @@ class BrainLabels:
     posteriors : (X, Y, Z, T) float32 ndarray, rows sum to one in the brain, zero outside
     entropy : (X, Y, Z) float32 ndarray, nats; see :func:`gmmseg.spatial.ambiguity.entropy`
     contacts : (T + 1, T + 1) float64 ndarray, see :func:`gmmseg.spatial.ambiguity.contacts`
-    box : three slices of the image that hold the brain
     bound : (S,) float64 ndarray, of the Potts field after each sweep, nats per voxel
     strength : float, coupling of the Potts field, nats per neighbour
     gain : float
@@ -42,7 +41,6 @@ class BrainLabels:
     posteriors: np.ndarray
     entropy: np.ndarray
     contacts: np.ndarray
-    box: Box
     bound: np.ndarray
     strength: float
     gain: float
@@ -120,7 +118,7 @@ def label_brain(
     labels, posteriors = labelling.settle(q, brain, box, shape)
     return BrainLabels(
         labels, posteriors, ambiguity.entropy(q, brain, box, shape),
-        ambiguity.contacts(q, room), box, bound, strength, gain, noise, share,
+        ambiguity.contacts(q, room), bound, strength, gain, noise, share,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from numba import njit
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas
-from gmmseg.spatial.boxes import Box
+from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.labelling import tempered_prior
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.partial import PartialVolume, estimate_fractions
@@ -101,7 +101,6 @@ def _tissue_prior(
 def brain_fractions(
     corrected: np.ndarray,
     labels: np.ndarray,
-    box: Box,
     spacing: np.ndarray,
     lattice: Lattice,
     fit: UnifiedFit,
@@ -113,7 +112,6 @@ def brain_fractions(
     ----------
     corrected : (X, Y, Z) float32 ndarray, bias-corrected intensities, NaN where missing
     labels : (X, Y, Z) uint8 ndarray, 0 outside the brain
-    box : three slices of the image that hold the brain
     spacing : (3,) voxel size, mm
     lattice, fit, atlas : Lattice, UnifiedFit and TissueAtlas of the joint fit
 
@@ -127,6 +125,7 @@ def brain_fractions(
         If the tissues of the atlas are not GM, WM and CSF.
     """
     check_tissues(atlas)
+    box = box_of(labels > 0)
     brain = np.ascontiguousarray(labels[box] > 0)
     means, log_prior, away = _tissue_prior(brain, box, lattice, fit, atlas)
     own = [fit.model.owner.tolist().index(atlas.names.index(name)) for name in TISSUES]
@@ -134,7 +133,8 @@ def brain_fractions(
     noise = float(fit.model.variances[own].mean())
     inner = estimate_fractions(*scene, noise, away=away if _by_part(*scene, noise, away) else None)
     fractions = np.zeros((*labels.shape, len(TISSUES)), np.float32)
-    fractions[box] = inner.fractions[..., [TISSUES.index(name) for name in atlas.tissues]]
+    for t, name in enumerate(atlas.tissues):
+        fractions[(*box, t)] = inner.fractions[..., TISSUES.index(name)]
     return replace(inner, fractions=fractions)
 
 

@@ -40,7 +40,7 @@ MIXED = {("GM", "WM"): 0.15, ("GM", "CSF"): 0.15, ("WM", "CSF"): 0.04}
 tissue and the fractions of a mixed one explain the same intensities. White matter meets CSF at
 the ventricles alone."""
 COUPLING = 2.0  # nats mm
-MIN_LOG_PRIOR = -4.0  # the atlas forbids nothing
+MIN_LOG_PRIOR = np.float32(-4.0)  # the atlas forbids nothing
 START_SHARE = 0.01  # what the starting means are worth, in brain voxels; keeps an empty tissue
 LEAST = np.float32(-17.0)  # nats
 GAIN = 2e-4  # nats per voxel: less than this, and the fit ends
@@ -105,8 +105,9 @@ def _sweep(
     stop: int,
     values: np.ndarray,
     brain: np.ndarray,
-    unary: np.ndarray,
+    log_prior: np.ndarray,
     away: np.ndarray,
+    per_unit: np.float32,
     levels: np.ndarray,
     log_weight: np.ndarray,
     centres: np.ndarray,
@@ -149,11 +150,14 @@ def _sweep(
                         f1 += w * mean[a, b, c, 1]
                         f2 += w * mean[a, b, c, 2]
                         total += w
-                h0, h1, h2 = f0 + unary[i, j, k, 0], f1 + unary[i, j, k, 1], f2 + unary[i, j, k, 2]
+                h0 = f0 + max(log_prior[i, j, k, 0], MIN_LOG_PRIOR)
+                h1 = f1 + max(log_prior[i, j, k, 1], MIN_LOG_PRIOR)
+                h2 = f2 + max(log_prior[i, j, k, 2], MIN_LOG_PRIOR)
                 y = values[i, j, k]
                 known = not np.isnan(y)
                 if moved:
-                    d0, d1, d2 = away[i, j, k, 0], away[i, j, k, 1], away[i, j, k, 2]
+                    d0, d1 = per_unit * away[i, j, k, 0], per_unit * away[i, j, k, 1]
+                    d2 = per_unit * away[i, j, k, 2]
                 for m in range(n_levels):
                     rest[m] = y - d0 * levels[m, 0] - d1 * levels[m, 1] - d2 * levels[m, 2]
                 top = np.float32(-np.inf)
@@ -248,9 +252,9 @@ def estimate_fractions(
     box = box_of(brain)
     scaled = np.ascontiguousarray((values[box] - offset) / unit, np.float32)
     inside = np.ascontiguousarray(brain[box])
-    unary = np.maximum(log_prior[box], MIN_LOG_PRIOR).astype(np.float32)
+    prior = np.ascontiguousarray(log_prior[box], np.float32)
     nowhere = np.zeros((1, 1, 1, 3), np.float32)
-    there = nowhere if away is None else np.ascontiguousarray(away[box] / unit, np.float32)
+    there = nowhere if away is None else np.ascontiguousarray(away[box], np.float32)
 
     levels, log_weight = mixing_levels()
     weights = np.asarray(coupling / np.asarray(spacing, np.float64), np.float32)
@@ -267,9 +271,9 @@ def estimate_fractions(
         for colour in (0, 1):
             spread(
                 _sweep, len(inside),
-                scaled, inside, unary, there, levels, log_weight, (levels @ mu).astype(np.float32),
-                np.float32(1 / noise), coupled, colour, mean, counts, sums,
-                squares, bound,
+                scaled, inside, prior, there, np.float32(1 / unit), levels, log_weight,
+                (levels @ mu).astype(np.float32), np.float32(1 / noise), coupled, colour,
+                mean, counts, sums, squares, bound,
             )  # fmt: skip
         penalty = 0.5 * n_known * np.log(noise) + 0.5 * held * ((mu - centre) ** 2).sum() / noise
         objective.append((bound.sum() - penalty) / n_brain)
@@ -282,8 +286,10 @@ def estimate_fractions(
             left = squares.sum() - 2 * mu @ cross + mu @ gram @ mu
             left += held * ((mu - centre) ** 2).sum()
             noise = max(left / n_known, 1e-8)
-    fractions = np.zeros((*brain.shape, 3), np.float32)
-    fractions[box] = mean
+    fractions = mean
+    if inside.shape != brain.shape:
+        fractions = np.zeros((*brain.shape, 3), np.float32)
+        fractions[box] = mean
     return PartialVolume(
         fractions, mu * unit + offset, float(noise * unit**2), np.array(objective[1:]),
         away is not None,

@@ -112,9 +112,7 @@ def segment_brain(
     mixed = None
     if settings.pve:
         stages.enter("mixed voxels")
-        mixed = brain_fractions(
-            corrected, found.labels, found.box, head.spacing, lattice, fit, atlas
-        )
+        mixed = brain_fractions(corrected, found.labels, head.spacing, lattice, fit, atlas)
 
     stages.enter("collecting")
     brain = found.labels > 0
