@@ -9,7 +9,7 @@ from numba import njit
 
 from gmmseg.spatial.boxes import Box
 from gmmseg.spatial.lattice import Lattice
-from gmmseg.spatial.sampling import corner, moved_point
+from gmmseg.spatial.sampling import moved_point, read_maps
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -101,21 +101,10 @@ def _sample(
     displacement: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    _, ny, nz, n_maps = out.shape
+    _, ny, nz, _ = out.shape
     for i in range(start, stop):
         for j in range(ny):
             for k in range(nz):
                 x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
                 px, py, pz = moved_point(to_map, displacement, x, y, z)
-                a, fa = corner(px, maps.shape[0])
-                b, fb = corner(py, maps.shape[1])
-                c, fc = corner(pz, maps.shape[2])
-                for m in range(n_maps):
-                    out[i, j, k, m] = 0.0
-                for da in range(2):
-                    for db in range(2):
-                        for dc in range(2):
-                            w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
-                            w *= fc if dc else 1 - fc
-                            for m in range(n_maps):
-                                out[i, j, k, m] += w * maps[a + da, b + db, c + dc, m]
+                read_maps(maps, px, py, pz, out[i, j, k])

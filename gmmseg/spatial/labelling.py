@@ -10,7 +10,7 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
-from gmmseg.spatial.sampling import corner, moved_point, sample_prior
+from gmmseg.spatial.sampling import moved_point, read_maps, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -88,19 +88,7 @@ def tempered_prior(
     of a voxel is brain at all it says in full. ``maps`` (X, Y, Z, K), the point in its voxels;
     ``prior`` (K,) is written.
     """
-    n_classes = len(prior)
-    a, fa = corner(x, maps.shape[0])
-    b, fb = corner(y, maps.shape[1])
-    c, fc = corner(z, maps.shape[2])
-    for m in range(n_classes):
-        prior[m] = 0.0
-    for da in range(2):
-        for db in range(2):
-            for dc in range(2):
-                w = (fa if da else 1 - fa) * (fb if db else 1 - fb)
-                w *= fc if dc else 1 - fc
-                for m in range(n_classes):
-                    prior[m] += w * maps[a + da, b + db, c + dc, m]
+    read_maps(maps, x, y, z, prior)
     inside, tempered = 0.0, 0.0
     for m in range(n_inside):
         inside += prior[m]

@@ -52,6 +52,25 @@ def moved_point(
     return px, py, pz
 
 
+@njit(cache=True, nogil=True)
+def read_maps(maps: np.ndarray, x: float, y: float, z: float, values: np.ndarray) -> None:
+    """Interpolate maps (X, Y, Z, K) at a point, in their voxels, held to the border.
+
+    ``values`` (K,) is written.
+    """
+    a, fa = corner(x, maps.shape[0])
+    b, fb = corner(y, maps.shape[1])
+    c, fc = corner(z, maps.shape[2])
+    for m in range(len(values)):
+        values[m] = 0.0
+    for da in range(2):
+        for db in range(2):
+            for dc in range(2):
+                w = (fa if da else 1 - fa) * (fb if db else 1 - fb) * (fc if dc else 1 - fc)
+                for m in range(len(values)):
+                    values[m] += w * maps[a + da, b + db, c + dc, m]
+
+
 def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
     """Interpolate the class probabilities at points of the atlas.
 
