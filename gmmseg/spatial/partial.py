@@ -43,7 +43,7 @@ COUPLING = 2.0  # nats mm
 MIN_LOG_PRIOR = np.float32(-4.0)  # the atlas forbids nothing
 START_SHARE = 0.01  # what the starting means are worth, in brain voxels; keeps an empty tissue
 LEAST = np.float32(-17.0)  # nats
-GAIN = 2e-4  # nats per voxel: less than this, and the fit ends
+GAIN = 1e-3  # nats per voxel: less than this, and the fit ends
 
 
 @dataclass(frozen=True, slots=True, eq=False)
