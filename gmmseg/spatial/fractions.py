@@ -11,7 +11,7 @@ from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
-from gmmseg.spatial.labelling import tempered_prior
+from gmmseg.spatial.labelling import NEVER, tempered_prior, way_to_atlas
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.partial import PartialVolume, estimate_fractions
 from gmmseg.spatial.sampling import moved_point
@@ -23,7 +23,6 @@ PART_GAIN = 0.01
 gain .020 to .051; phantoms that paint each tissue in one colour .0045 at most."""
 SLAB, EVERY = 4, 12  # planes that are looked at to decide it, of so many
 FEW_SWEEPS = 3
-NEVER = np.float32(-50.0)  # nats
 
 
 def check_tissues(atlas: TissueAtlas) -> None:
@@ -66,7 +65,7 @@ def _expected(
                     share[labels[m]] += prior[m]
                     offset[labels[m]] += prior[m] * means[m]
                 for t in range(3):
-                    log_prior[i, j, k, t] = np.log(share[t]) if share[t] > 0 else NEVER
+                    log_prior[i, j, k, t] = np.log(share[t]) if share[t] > 0 else -NEVER
                     away[i, j, k, t] = offset[t] / share[t] if share[t] > 0 else 0.0
 
 
@@ -86,13 +85,9 @@ def _tissue_prior(
     by_class = np.bincount(model.owner, model.weights * model.means, len(atlas.names))
     own = [atlas.names.index(name) for name in TISSUES]
     labels = np.array([TISSUES.index(atlas.tissues[t]) for t in atlas.labels[:n]])
-    to_voxel = np.linalg.inv(atlas.affine)
-    displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
-    start = np.array([side.start for side in box]) / lattice.step - lattice.first
     log_prior, away = np.zeros((2, *brain.shape, 3), np.float32)
     spread(
-        _expected, len(brain), brain, np.concatenate([start, 1 / lattice.step]),
-        to_voxel @ lattice.to_template, displacement, atlas.maps,
+        _expected, len(brain), brain, *way_to_atlas(box, lattice, fit, atlas), atlas.maps,
         by_class[:n] - by_class[own][labels], labels, n, log_prior, away,
     )  # fmt: skip
     return by_class[own], log_prior, away

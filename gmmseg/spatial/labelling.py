@@ -150,6 +150,24 @@ def _log_joint(
                     out[i, j, k, n_labels - 1] = -NEVER
 
 
+def way_to_atlas(
+    box: Box, lattice: Lattice, fit: UnifiedFit, atlas: TissueAtlas
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How kernels get from a voxel of ``box`` to where it lies in the maps of the atlas.
+
+    Returns
+    -------
+    first : (6,) float64 ndarray, lattice index of the first voxel of the box, and of one step
+    to_atlas : (4, 4) float64 ndarray, lattice index to voxel of the atlas
+    displacement : (n_0, n_1, n_2, 3) float32 ndarray, voxels of the atlas; see
+        :func:`gmmseg.spatial.sampling.moved_point`
+    """
+    to_voxel = np.linalg.inv(atlas.affine)
+    start = np.array([side.start for side in box]) / lattice.step - lattice.first
+    displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
+    return np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template, displacement
+
+
 def class_log_joint(
     values: np.ndarray,
     box: Box,
@@ -178,15 +196,12 @@ def class_log_joint(
     -------
     (X, Y, Z, T + 1) float32 ndarray, nats; the last class is all that lies outside the brain
     """
-    to_voxel = np.linalg.inv(atlas.affine)
-    displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
-    start = np.array([side.start for side in box]) / lattice.step - lattice.first
     out = np.empty((*values.shape, atlas.n_tissues + 1), np.float32)
     looked_at = np.ones(values.shape, bool) if room is None else np.ascontiguousarray(room)
     spread(
         _log_joint, len(values), values, looked_at, known,
-        np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template,
-        displacement, atlas.maps, fit.table.low, fit.table.width, fit.table.density,
+        *way_to_atlas(box, lattice, fit, atlas), atlas.maps,
+        fit.table.low, fit.table.width, fit.table.density,
         np.array(atlas.labels), atlas.n_inside, out,
     )  # fmt: skip
     return out
