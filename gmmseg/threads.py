@@ -7,7 +7,7 @@ loops takes numba three times as long to compile, and most of a first run is com
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,11 @@ def use_threads(threads: int | None) -> None:
     """Let kernels that this thread starts run on so many threads; None leaves that as it is."""
     if threads is not None:
         numba.set_num_threads(min(threads, _most()))
+
+
+def n_threads() -> int:
+    """On how many threads kernels run that this thread starts."""
+    return int(numba.get_num_threads())
 
 
 def _most() -> int:
@@ -55,7 +60,7 @@ def spread(kernel: Callable[..., None], n: int, *args: Any) -> None:
     >>> out.tolist()
     [0, 1, 4, 9, 16, 25]
     """
-    threads = min(numba.get_num_threads(), n)
+    threads = min(n_threads(), n)
     if threads < 2:
         kernel(0, n, *args)
         return
@@ -82,6 +87,32 @@ def spread_blocks(kernel: Callable[..., None], n: int, *args: Any) -> None:
             kernel(block, block * n // N_BLOCKS, (block + 1) * n // N_BLOCKS, *args)
 
     spread(blocks, N_BLOCKS)
+
+
+def spread_calls(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """What a function makes of each item, in their order, on as many threads as numba may use.
+
+    Each call stays on one thread, with the kernels that it spreads: for work that is a long row of
+    small kernels, each of which would be done before a second thread has woken up.
+
+    Examples
+    --------
+    >>> spread_calls(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
+    results: list[Any] = [None] * len(items)
+
+    def alone(first: int, stop: int) -> None:
+        before = n_threads()
+        numba.set_num_threads(1)
+        try:
+            for i in range(first, stop):
+                results[i] = function(items[i])
+        finally:
+            numba.set_num_threads(before)
+
+    spread(alone, len(items))
+    return results
 
 
 def _work(

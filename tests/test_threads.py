@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmmseg import threads
-from gmmseg.threads import N_BLOCKS, spread, spread_blocks, use_threads
+from gmmseg.threads import N_BLOCKS, spread, spread_blocks, spread_calls, use_threads
 
 
 @pytest.fixture
@@ -43,6 +43,17 @@ def test_blocks_cover_all_samples_once_and_each_knows_its_own(n):
     assert (out == 1).all()
     assert own.sum() == n
     assert np.ptp(own) <= 1
+
+
+def test_calls_on_two_threads_answer_in_the_order_of_their_items_each_on_one_thread(two):
+    met = threading.Barrier(2, timeout=20)
+
+    def ask(item):
+        met.wait()  # breaks, and with it the test, if one thread does all
+        return item, numba.get_num_threads()
+
+    assert spread_calls(ask, "abcd") == [(letter, 1) for letter in "abcd"]
+    assert numba.get_num_threads() == 2
 
 
 def test_two_threads_work_at_the_same_time(two):

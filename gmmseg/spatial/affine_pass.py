@@ -166,23 +166,39 @@ def score_under(
 
 
 @njit(cache=True, nogil=True)
-def class_counts(prior: np.ndarray, bins: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """Responsibility of each class for each bin, (B, K) float64: the E-step of the histograms.
+def learnt(
+    prior: np.ndarray, bins: np.ndarray, histograms: np.ndarray, n_steps: int, pseudo: float
+) -> np.ndarray:
+    """Histograms after EM steps under a flat Dirichlet prior, (K, B) float64.
 
     On one thread: samples of an alignment are done before a second one has woken up.
 
     Parameters
     ----------
-    prior : (N, K) float32 ndarray
+    prior : (N, K) float32 ndarray, class probabilities at each sample
     bins : (N,) int64 ndarray, in 0..B-1
-    density : (B, K) float64 ndarray
+    histograms : (K, B) float64 ndarray, where EM starts; positive
+    n_steps : int
+    pseudo : float, samples that the Dirichlet prior adds to each bin of each class
     """
-    n_classes = prior.shape[1]
-    counts = np.zeros(density.shape)
-    for n in range(len(bins)):
-        evidence = 0.0
-        for c in range(n_classes):
-            evidence += prior[n, c] * density[bins[n], c]
-        for c in range(n_classes):
-            counts[bins[n], c] += prior[n, c] * density[bins[n], c] / evidence
-    return counts
+    n_classes, n_bins = histograms.shape
+    density = np.ascontiguousarray(histograms.T)
+    counts, joint, total = np.empty((n_bins, n_classes)), np.empty(n_classes), np.empty(n_classes)
+    for _ in range(n_steps):
+        counts[:] = pseudo
+        for n in range(len(bins)):
+            b, evidence = bins[n], 0.0
+            for c in range(n_classes):
+                joint[c] = prior[n, c] * density[b, c]
+                evidence += joint[c]
+            scale = 1.0 / evidence
+            for c in range(n_classes):
+                counts[b, c] += joint[c] * scale
+        total[:] = 0.0
+        for b in range(n_bins):
+            for c in range(n_classes):
+                total[c] += counts[b, c]
+        for b in range(n_bins):
+            for c in range(n_classes):
+                density[b, c] = counts[b, c] / total[c]
+    return np.ascontiguousarray(density.T)

@@ -15,15 +15,18 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.affine_pass import class_counts, evidence_under, score_under
+from gmmseg.spatial.affine_pass import evidence_under, learnt, score_under
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import head_foreground
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.spatial.trend import head_trend
+from gmmseg.threads import spread_calls
 
 N_BINS = 64
 MIN_SAMPLES, MAX_SAMPLES = 200, 25000
-EM_STEPS = 16  # of the histograms for each step of the map: they are cheap, and converge slowly
+FIRST_STEPS, EM_STEPS = 6, 16
+"""Steps of EM of the histograms before the first step of the map, and after each: they are cheap,
+and converge slowly."""
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_CORNERS_MM = np.array([[*xyz, 1.0] for xyz in product((-60, 60), (-80, 60), (-40, 60))])
 SAME_MM = 8.0  # root mean square of corners of the brain: nearer fits end in the same place
@@ -103,14 +106,14 @@ def fit_affine(
     """
     coarse, fine = atlas.coarse, atlas.fine
     thin = slice(None, None, 4)
-    first = [
-        _climb(points[thin], bins[thin], coarse, start, n_bins, n_iter=30, tol=1e-4)
-        for start in starts
-    ]
-    second = [
-        _climb(points, bins, fine, fit.again(), n_bins, n_iter=40, tol=1e-4)
-        for fit in _distinct(first)[:n_keep]
-    ]
+    first = spread_calls(
+        lambda start: _climb(points[thin], bins[thin], coarse, start, n_bins, n_iter=30, tol=1e-4),
+        starts,
+    )
+    second = spread_calls(
+        lambda fit: _climb(points, bins, fine, fit.again(), n_bins, n_iter=40, tol=1e-4),
+        _distinct(first)[:n_keep],
+    )
     best = max(second, key=lambda fit: fit.objective[-1])
     # Histograms creep on for long; stopping early would leave the map where it came from.
     return _climb(points, bins, fine, best.again(), n_bins, n_iter=200, tol=1e-8)
@@ -270,10 +273,9 @@ def _climb(
             evidence_under(atlas.maps, voxels(m), local, density, bins, prior) / n + known(m)
         )
 
-    histograms = np.ones((atlas.maps.shape[-1], n_bins))
+    histograms, pseudo = np.ones((atlas.maps.shape[-1], n_bins)), PSEUDO_SAMPLES / n_bins
     objective(matrix)
-    for _ in range(6):
-        histograms = _learn(prior, bins, histograms, n_bins)
+    histograms = learnt(prior, bins, histograms, FIRST_STEPS, pseudo)
     trace, damping = [], 1e-3
     to_linear = np.zeros((9, 12))
     for i in range(3):
@@ -300,21 +302,9 @@ def _climb(
         if not improved:
             break
         before, matrix = value, trial
-        for _ in range(EM_STEPS):
-            histograms = _learn(prior, bins, histograms, n_bins)
+        histograms = learnt(prior, bins, histograms, EM_STEPS, pseudo)
         value, slope, squares = score(matrix)
         if value - before < tol:
             break
     trace.append(value)
     return AffineFit(matrix, np.array(trace), histograms, start.size, start.cost)
-
-
-def _learn(
-    prior: np.ndarray, bins: np.ndarray, histograms: np.ndarray | None, n_bins: int
-) -> np.ndarray:
-    """One EM step for the intensity histograms (K, B), under a flat Dirichlet prior."""
-    if histograms is None:
-        histograms = np.ones((prior.shape[1], n_bins))
-    density = np.ascontiguousarray(histograms.T)
-    counts = class_counts(prior, bins, density).T + PSEUDO_SAMPLES / n_bins
-    return np.asarray(counts / counts.sum(1, keepdims=True))

@@ -147,10 +147,11 @@ def stripped_brain(
 
 def _off_constant(data: np.ndarray) -> np.ndarray | None:
     """What differs from a background of one value; None where that is nearly all of the image."""
-    known = data[np.isfinite(data)]
-    low = known.min()
-    background = 0.0 if np.count_nonzero(known == 0) > np.count_nonzero(known == low) else low
-    inside = np.isfinite(data) & (data != background)
+    known = np.isfinite(data)
+    low = data.min(where=known, initial=np.inf)
+    background = 0.0 if np.count_nonzero(data == 0) > np.count_nonzero(data == low) else low
+    inside = np.not_equal(data, background)
+    inside &= known
     return inside if inside.mean() <= MOST else None
 
 

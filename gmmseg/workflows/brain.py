@@ -26,6 +26,7 @@ from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
+from gmmseg.threads import n_threads, use_threads
 from gmmseg.tissues import BrainSegmentation
 
 STAGES = (
@@ -73,17 +74,15 @@ def segment_brain(
     settings = settings or BrainSettings()
     stages = _Stages(progress)
     stages.enter("reading")
-    with ThreadPoolExecutor(1) as pool:  # most of both is done without the interpreter lock
-        maps = pool.submit(atlasfiles.head_atlas, settings.atlas, settings.atlas_names)
+    # Most of both is done without the interpreter lock.
+    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),)) as pool:
+        maps = pool.submit(_atlas, settings)
         scan = volumes.read(image, volume=volume_index)
         given = None if mask is None else volumes.read_mask(mask, scan)
         head = _Head.of(scan, given, settings)
-        atlas = maps.result()
+        atlas, blurred = maps.result()
 
     stages.enter("aligning the atlas")
-    if settings.pve:
-        check_tissues(atlas)
-    blurred = Blurred.of(atlas)
     lattice, affine = _aligned(head, atlas, blurred)
     shape, off = head.data.shape, settings.bias == "off"
     shading = None if off else trend.strong_shading(lattice, atlas, shape)
@@ -210,6 +209,14 @@ class _Head:
             offset = negative_floor(data if mask is None else data[mask])
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)
         return cls(data, canonical.affine, spacing, mask, stripped, offset)
+
+
+def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
+    """The atlas of the head, and as the alignment sees it."""
+    atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
+    if settings.pve:
+        check_tissues(atlas)
+    return atlas, Blurred.of(atlas)
 
 
 def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice, AffineFit]:

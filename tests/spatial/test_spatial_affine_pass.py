@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gmmseg.spatial.affine_pass import class_counts, evidence_under, score_under
+from gmmseg.spatial.affine_pass import evidence_under, learnt, score_under
 
 
 @pytest.fixture
@@ -49,13 +49,18 @@ def test_the_gradient_is_the_slope_and_the_hessian_the_sum_of_squares(case):
     np.testing.assert_allclose(hessian, np.multiply.outer(gradient, gradient), atol=1e-12)
 
 
-def test_counts_are_responsibilities_summed_by_bin(case):
-    _, _, points, density, bins = case
+def test_each_step_of_learning_sums_responsibilities_by_bin(case):
+    _, _, points, _, bins = case
     prior = np.tile(np.array([0.2, 0.3, 0.5], np.float32), (len(points), 1))
-    joint = prior * density[bins]
-    share = joint / joint.sum(1, keepdims=True)
-    expected = [np.bincount(bins, weights=r, minlength=8) for r in share.T]
-    np.testing.assert_allclose(class_counts(prior, bins, density), np.array(expected).T)
+    start = np.exp(np.arange(24).reshape(3, 8) % 5 - 2.0)  # no two classes alike
+    expected = start
+    for _ in range(3):
+        joint = prior * expected.T[bins]
+        share = joint / joint.sum(1, keepdims=True)
+        counts = np.array([np.bincount(bins, weights=r, minlength=8) for r in share.T]) + 0.25
+        expected = counts / counts.sum(1, keepdims=True)
+    np.testing.assert_allclose(learnt(prior, bins, start, 3, 0.25), expected)
+    assert np.ptp(expected, axis=0).min() > 0.01
 
 
 def test_the_number_of_threads_changes_no_bit(case, alone_and_together):

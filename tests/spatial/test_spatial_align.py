@@ -9,6 +9,7 @@ from scipy import ndimage
 from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
+from gmmseg.spatial.affine_pass import learnt
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.template import icbm_head_atlas
@@ -190,16 +191,20 @@ def histogram_objective(prior, bins, histograms):
 
 def test_learning_the_histograms_never_lowers_their_posterior(drawn):
     _, _, bins, prior = drawn
-    prior = prior.astype(np.float64)
-    smooth = plain = align._learn(prior, bins, None, 64)
+    pseudo = align.PSEUDO_SAMPLES / 64
+
+    def learnt_once(histograms):
+        return learnt(prior.astype(np.float64), bins, histograms, 1, pseudo)
+
+    smooth = plain = learnt_once(np.ones((prior.shape[1], 64)))
     rises, blurred = [], []
     for _ in range(40):
         before = histogram_objective(prior, bins, plain)
-        plain = align._learn(prior, bins, plain, 64)
+        plain = learnt_once(plain)
         rises.append(histogram_objective(prior, bins, plain) - before)
         # Negative control: blurring after the update is no EM step.
         before = histogram_objective(prior, bins, smooth)
-        smooth = ndimage.gaussian_filter1d(align._learn(prior, bins, smooth, 64), 1.0, axis=1)
+        smooth = ndimage.gaussian_filter1d(learnt_once(smooth), 1.0, axis=1)
         blurred.append(histogram_objective(prior, bins, smooth) - before)
     assert min(rises) >= -1e-8  # of some 1e4 nats
     assert min(blurred) < -1e-3
