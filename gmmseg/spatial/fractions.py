@@ -127,6 +127,7 @@ def brain_fractions(
     scene = corrected[box], brain, log_prior, spacing, means
     noise = float(fit.model.variances[own].mean())
     inner = estimate_fractions(*scene, noise, away=away if _by_part(*scene, noise, away) else None)
+    del scene, log_prior, away  # as large as what is still to be made
     fractions = np.zeros((*labels.shape, len(TISSUES)), np.float32)
     for t, name in enumerate(atlas.tissues):
         fractions[(*box, t)] = inner.fractions[..., TISSUES.index(name)]
@@ -146,9 +147,14 @@ def _by_part(
     if not away.any():
         return False
     from_middle = np.arange(len(brain)) - len(brain) // 2  # where nuclei and brainstem are
-    slabs = brain & ((from_middle + SLAB // 2) % EVERY < SLAB)[:, None, None]
+    place = (from_middle + SLAB // 2) % EVERY
+    near = place <= SLAB  # and an empty plane between slabs, which keeps them apart
+    slabs = brain[near] & (place[near] < SLAB)[:, None, None]
     if not slabs.any():
         return False
+    _, rows, columns = box_of(slabs)
+    few = (near, rows, columns)
+    slabs, values, log_prior, away = slabs[:, rows, columns], values[few], log_prior[few], away[few]
     last = [
         estimate_fractions(
             values, slabs, log_prior, spacing, means, noise, away=there, n_sweeps=FEW_SWEEPS

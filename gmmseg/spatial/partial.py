@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numba import njit
 
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.boxes import box_of
+from gmmseg.spatial.partial_kernels import sweep_colour
 from gmmseg.threads import spread
 
 N_PARTS = 8  # a mixed class takes the fractions 1/8, 2/8 ... 7/8
@@ -40,9 +40,7 @@ MIXED = {("GM", "WM"): 0.15, ("GM", "CSF"): 0.15, ("WM", "CSF"): 0.04}
 tissue and the fractions of a mixed one explain the same intensities. White matter meets CSF at
 the ventricles alone."""
 COUPLING = 2.0  # nats mm
-MIN_LOG_PRIOR = np.float32(-4.0)  # the atlas forbids nothing
 START_SHARE = 0.01  # what the starting means are worth, in brain voxels; keeps an empty tissue
-LEAST = np.float32(-17.0)  # nats
 GAIN = 1e-3  # nats per voxel: less than this, and the fit ends
 
 
@@ -97,105 +95,6 @@ def mixing_levels() -> tuple[np.ndarray, np.ndarray]:
         rows.append(share * unit[a] + (1 - share) * unit[b])
         weights += [MIXED[TISSUES[a], TISSUES[b]] / (N_PARTS - 1)] * (N_PARTS - 1)
     return np.concatenate(rows).astype(np.float32), np.log(weights).astype(np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _sweep(
-    first: int,
-    stop: int,
-    values: np.ndarray,
-    brain: np.ndarray,
-    log_prior: np.ndarray,
-    away: np.ndarray,
-    per_unit: np.float32,
-    levels: np.ndarray,
-    log_weight: np.ndarray,
-    centres: np.ndarray,
-    precision: np.float32,
-    coupling: np.ndarray,
-    colour: int,
-    mean: np.ndarray,
-    counts: np.ndarray,
-    sums: np.ndarray,
-    squares: np.ndarray,
-    bound: np.ndarray,
-) -> None:
-    """Update the fractions of one colour; adds to the sums of each plane."""
-    nx, ny, nz = values.shape
-    n_levels = len(levels)
-    size = np.empty(n_levels, np.float32)
-    for m in range(n_levels):
-        size[m] = np.float32(0.5) * (levels[m, 0] ** 2 + levels[m, 1] ** 2 + levels[m, 2] ** 2)
-    zero, half = np.float32(0.0), np.float32(0.5)
-    p, rest = np.empty(n_levels, np.float32), np.empty(n_levels, np.float32)
-    moved = away.shape == brain.shape + (3,)
-    d0, d1, d2 = zero, zero, zero
-    for i in range(first, stop):
-        n_plane, s_plane, q_plane, b_plane = np.zeros(n_levels), np.zeros(n_levels), 0.0, 0.0
-        for j in range(ny):
-            for k in range((i + j + colour) % 2, nz, 2):
-                if not brain[i, j, k]:
-                    continue
-                f0, f1, f2, total = zero, zero, zero, zero
-                for side in range(6):
-                    axis, way = side // 2, 2 * (side % 2) - 1
-                    a = np.int64(i) + (way if axis == 0 else 0)
-                    b = j + (way if axis == 1 else 0)
-                    c = k + (way if axis == 2 else 0)
-                    if a < 0 or b < 0 or c < 0 or a >= nx or b >= ny or c >= nz:
-                        continue
-                    if brain[a, b, c]:
-                        w = coupling[axis]
-                        f0 += w * mean[a, b, c, 0]
-                        f1 += w * mean[a, b, c, 1]
-                        f2 += w * mean[a, b, c, 2]
-                        total += w
-                h0 = f0 + max(log_prior[i, j, k, 0], MIN_LOG_PRIOR)
-                h1 = f1 + max(log_prior[i, j, k, 1], MIN_LOG_PRIOR)
-                h2 = f2 + max(log_prior[i, j, k, 2], MIN_LOG_PRIOR)
-                y = values[i, j, k]
-                known = not np.isnan(y)
-                if moved:
-                    d0, d1 = per_unit * away[i, j, k, 0], per_unit * away[i, j, k, 1]
-                    d2 = per_unit * away[i, j, k, 2]
-                for m in range(n_levels):
-                    rest[m] = y - d0 * levels[m, 0] - d1 * levels[m, 1] - d2 * levels[m, 2]
-                top = np.float32(-np.inf)
-                for m in range(n_levels):
-                    t = h0 * levels[m, 0] + h1 * levels[m, 1] + h2 * levels[m, 2]
-                    t += log_weight[m] - total * size[m]
-                    if known:
-                        t -= half * precision * (rest[m] - centres[m]) ** 2
-                    p[m] = t
-                    top = max(top, t)
-                whole, g0, g1, g2 = zero, zero, zero, zero
-                for m in range(n_levels):
-                    below = p[m] - top  # what float32 would round away needs no exponential
-                    e = np.exp(below) if below > LEAST else zero
-                    p[m] = e
-                    whole += e
-                    g0 += e * levels[m, 0]
-                    g1 += e * levels[m, 1]
-                    g2 += e * levels[m, 2]
-                scale = np.float32(1.0) / whole
-                g0, g1, g2 = g0 * scale, g1 * scale, g2 * scale
-                mean[i, j, k, 0], mean[i, j, k, 1], mean[i, j, k, 2] = g0, g1, g2
-                if known:
-                    square = zero
-                    for m in range(n_levels):
-                        share = p[m] * scale
-                        n_plane[m] += share
-                        s_plane[m] += share * rest[m]
-                        square += share * rest[m] * rest[m]
-                    q_plane += float(square)
-                b_plane += top + np.log(whole)
-                if colour == 0:  # each pair counts once, when its second voxel is updated
-                    b_plane -= f0 * g0 + f1 * g1 + f2 * g2
-        bound[i] += b_plane
-        squares[i] += q_plane
-        for m in range(n_levels):
-            counts[i, m] += n_plane[m]
-            sums[i, m] += s_plane[m]
 
 
 def estimate_fractions(
@@ -257,6 +156,7 @@ def estimate_fractions(
     there = nowhere if away is None else np.ascontiguousarray(away[box], np.float32)
 
     levels, log_weight = mixing_levels()
+    by_tissue = np.ascontiguousarray(levels.T)
     weights = np.asarray(coupling / np.asarray(spacing, np.float64), np.float32)
     mean = np.zeros((*inside.shape, 3), np.float32)
     n_known = int(np.count_nonzero(inside & ~np.isnan(scaled)))
@@ -270,8 +170,8 @@ def estimate_fractions(
         squares, bound = np.zeros((2, len(inside)))
         for colour in (0, 1):
             spread(
-                _sweep, len(inside),
-                scaled, inside, prior, there, np.float32(1 / unit), levels, log_weight,
+                sweep_colour, len(inside),
+                scaled, inside, prior, there, np.float32(1 / unit), by_tissue, log_weight,
                 (levels @ mu).astype(np.float32), np.float32(1 / noise), coupled, colour,
                 mean, counts, sums, squares, bound,
             )  # fmt: skip

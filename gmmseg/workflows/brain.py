@@ -81,6 +81,7 @@ def segment_brain(
         given = None if mask is None else volumes.read_mask(mask, scan)
         head = _Head.of(scan, given, settings)
         atlas, blurred = maps.result()
+        del maps  # which holds what it returned
 
     stages.enter("aligning the atlas")
     lattice, affine = _aligned(head, atlas, blurred)
@@ -105,6 +106,7 @@ def segment_brain(
         correction -= shading
     corrected = np.exp(correction)
     corrected *= head.data
+    head = replace(head, data=corrected)  # a copy less of the scan from here on
     strength = None if settings.mrf == "auto" else float(settings.mrf)
     found = label_brain(corrected, head.mask, head.spacing, lattice, fit, atlas, strength)
 

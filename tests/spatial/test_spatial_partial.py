@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from gmmseg.checks import InputError
 from gmmseg.spatial.partial import N_PARTS, estimate_fractions, mixing_levels
+from gmmseg.spatial.partial_kernels import _exponentials, _largest
 
 MEANS = np.array([95.0, 130.0, 40.0])  # GM, WM, CSF
 NOISE = 9.0
@@ -190,3 +191,17 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(changed, message):
     given = {"brain": np.ones((4, 4, 4), bool), "means": MEANS, "variance": 1.0, **changed}
     with pytest.raises(InputError, match=message):
         fit(np.zeros((4, 4, 4)), **given)
+
+
+def test_the_kernels_exponentials_are_numpys(rng):
+    levels = rng.random((3, 24), dtype=np.float32)
+    for spread in (1.0, 10.0, 200.0):
+        below = (-spread * rng.random(24)).astype(np.float32)
+        below[7] = 0.0  # the largest
+        expected = np.exp(below.astype(np.float64))
+        p = below + np.float32(40)
+        top = _largest(p)
+        assert top == 40
+        sums = _exponentials(p, np.empty(24, np.int32), top, levels)
+        np.testing.assert_allclose(p, expected, rtol=5e-6, atol=4e-8)  # float32 keeps 40 to 4e-6
+        np.testing.assert_allclose(sums, [expected.sum(), *(levels @ expected)], rtol=1e-5)
