@@ -18,6 +18,7 @@ from isal import isal_zlib
 
 FOLDER = "GMMSEG_CACHE"
 """Environment variable that names another folder; if it is empty, nothing is kept."""
+PIECE = 1 << 20  # bytes that are inflated at a time
 GENERATIONS = 3  # of one name, for environments that share the folder; older ones are removed
 
 
@@ -74,7 +75,7 @@ def _stamp(sources: Iterable[Path]) -> str:
     import scipy
 
     digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
-    for source in sources:
+    for source in (Path(__file__), *sources):  # this one says how they are packed
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -92,14 +93,42 @@ def _store(path: Path, arrays: tuple[np.ndarray, ...]) -> None:
 
 def _packed(arrays: tuple[np.ndarray, ...]) -> bytes:
     stream = io.BytesIO()
+    stream.write(bytes([len(arrays)]))
     for array in arrays:
-        np.save(stream, array, allow_pickle=False)
+        np.lib.format.write_array(stream, array, allow_pickle=False)
     return isal_zlib.compress(stream.getbuffer(), 2)
 
 
 def _unpacked(content: bytes) -> tuple[np.ndarray, ...]:
-    stream = io.BytesIO(isal_zlib.decompress(content))
-    arrays = []
-    while stream.tell() < stream.getbuffer().nbytes:
-        arrays.append(np.load(stream, allow_pickle=False))
+    stream = _Inflated(content)
+    (count,) = stream.read(1)
+    arrays = [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
+    stream.finish()
     return tuple(arrays)
+
+
+class _Inflated:
+    """Bytes that were compressed, read without ever holding all of them beside the arrays."""
+
+    def __init__(self, content: bytes) -> None:
+        self._pieces = (content[at : at + PIECE] for at in range(0, len(content), PIECE))
+        self._inflater = isal_zlib.decompressobj()
+        self._ready, self._at = b"", 0
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes; EOFError where there are fewer."""
+        while len(self._ready) - self._at < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise EOFError(f"{size} bytes were to follow.")
+            self._ready = self._ready[self._at :] + self._inflater.decompress(piece)
+            self._at = 0
+        self._at += size
+        return self._ready[self._at - size : self._at]
+
+    def finish(self) -> None:
+        """Raise EOFError unless all was read, check sum included."""
+        for piece in self._pieces:
+            self._inflater.decompress(piece)
+        if not self._inflater.eof:
+            raise EOFError("The end is missing.")
