@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmmseg.checks import InputError
-from gmmseg.spatial import ambiguity, coupling, labelling, mrf, onebrain
+from gmmseg.spatial import ambiguity, coupling, labelling, mrf, onebrain, temperature
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.customatlas import FLUID
@@ -33,6 +33,7 @@ class BrainLabels:
     gain : float
         By how much neighbours make a value likelier that they have not seen, at that coupling or,
         where it is 0, at the one that was tried; nats per voxel.
+    temperature : float, at which posteriors and entropy are taken of the marginals of the field
     noise : float, standard deviation of the white noise, image units; NaN if it is not known
     mislabelled : float, share of voxels that this noise alone takes for another tissue
     """
@@ -44,6 +45,7 @@ class BrainLabels:
     bound: np.ndarray
     strength: float
     gain: float
+    temperature: float
     noise: float
     mislabelled: float
 
@@ -115,10 +117,13 @@ def label_brain(
             f"Only {n_brain} brain voxels were found in the image, and {MIN_VOXELS} are needed; "
             f"check that it is a T1-weighted scan of a head."
         )
+    contacts = ambiguity.contacts(q, room)
+    heat = temperature.of_field(strength)
+    temperature.soften(q, brain, heat)
     labels, posteriors = labelling.settle(q, brain, box, shape)
     return BrainLabels(
-        labels, posteriors, ambiguity.entropy(q, brain, box, shape),
-        ambiguity.contacts(q, room), bound, strength, gain, noise, share,
+        labels, posteriors, ambiguity.entropy(q, brain, box, shape), contacts,
+        bound, strength, gain, heat, noise, share,
     )  # fmt: skip
 
 

@@ -154,6 +154,7 @@ def segment_brain(
             "CSF held dark": decided.held,
             "coupling nats": round(found.strength, 3),
             "coupling gains nats": round(found.gain, 4),
+            "temperature": round(found.temperature, 3),
             "white noise": float(f"{gain * found.noise:.4g}"),
             "atlas": list(settings.atlas) or "packaged",
             "strong shading": shading is not None,
