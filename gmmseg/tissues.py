@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as _field
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +31,7 @@ class TissueVolume(NamedTuple):
     from_probabilities: float  # every voxel counts for each class by its posterior
     low: float = float("nan")  # 90 % interval around `from_labels`; NaN where it is not known
     high: float = float("nan")
+    from_fractions: float | None = None  # every voxel counts by its shares; if they were asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -96,15 +97,23 @@ class BrainSegmentation(Segmentation):
         box = box_of(self.mask)
         mask = self.mask[box]
         inside = self.labels[box][mask]
-        counts = [np.count_nonzero(inside == k + 1) for k in range(len(self.names))]
-        sums = self.posteriors[box][mask].sum(axis=0, dtype=np.float64)
+
+        def ml(counts: Sequence[float]) -> list[float]:
+            """Of each class, and of all of them."""
+            return [float(n) * voxel for n in (*counts, sum(counts))]
+
+        def summed(images: np.ndarray) -> list[float]:
+            """Over the brain, in mL."""
+            return ml(images[box][mask].sum(axis=0, dtype=np.float64).tolist())
+
+        labels = ml([int(np.count_nonzero(inside == k + 1)) for k in range(len(self.names))])
+        names, probabilities = (*self.names, "brain"), summed(self.posteriors)
+        shares = [None] * len(names) if self.fractions is None else summed(self.fractions)
         tissues, brain = self._deviations(inside, self.corrected[box][mask])
-        for name, count, total, deviation in zip(self.names, counts, sums, tissues, strict=True):
-            yield _tissue_volume(
-                name, float(count) * voxel, float(total) * voxel, deviation * voxel
-            )
-        all_sums = sum(float(total) * voxel for total in sums)
-        yield _tissue_volume("brain", sum(counts) * voxel, all_sums, brain * voxel)
+        halves = [interval.Z90 * float(d) * voxel for d in (*tissues, brain)]
+        rows = zip(names, labels, probabilities, halves, shares, strict=True)
+        for name, own, probable, half, share in rows:
+            yield TissueVolume(name, own, probable, max(own - half, 0.0), own + half, share)
 
     def _deviations(self, inside: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
         """Standard deviations of the volumes in voxels, of the tissues and of the brain."""
@@ -147,10 +156,3 @@ class BrainSegmentation(Segmentation):
     def bias_image(self) -> nib.Nifti1Image:
         """Multiplicative bias field as float32."""
         return volumes.to_image(self.bias, self.volume, dtype=np.float32)
-
-
-def _tissue_volume(
-    name: str, labels: float, probabilities: float, deviation: float
-) -> TissueVolume:
-    half = interval.Z90 * deviation
-    return TissueVolume(name, labels, probabilities, max(labels - half, 0.0), labels + half)

@@ -42,8 +42,23 @@ def test_fractions_of_the_simulated_head_are_nearer_the_truth_than_posteriors(
     assert fractions < 0.8 * posteriors, (fractions, posteriors)
 
 
+def test_volumes_summed_from_fractions_are_nearer_the_truth_than_labels(
+    with_fractions, sample_head
+):
+    """Errors of the three tissues together; the brain's is the same, since shares sum to one."""
+    rows = with_fractions.volumes_ml()
+    truth = sample_head.fractions.sum(axis=(0, 1, 2), dtype=float) * with_fractions.volume.voxel_ml
+    off = {
+        field: sum(abs(getattr(row, field) - true) for row, true in zip(rows, truth, strict=False))
+        for field in ("from_labels", "from_probabilities", "from_fractions")
+    }
+    assert off["from_fractions"] < 0.8 * min(off["from_labels"], off["from_probabilities"]), off
+    assert rows[-1].from_fractions == pytest.approx(rows[-1].from_labels, rel=1e-5)
+
+
 def test_asking_for_fractions_changes_nothing_else(with_fractions, sample_result):
     assert sample_result.fractions is None
+    assert {row.from_fractions for row in sample_result.volumes_ml()} == {None}
     np.testing.assert_array_equal(with_fractions.labels, sample_result.labels)
     np.testing.assert_array_equal(with_fractions.posteriors, sample_result.posteriors)
     np.testing.assert_array_equal(with_fractions.corrected, sample_result.corrected)

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import fake
@@ -134,6 +135,15 @@ def test_volumes_are_voxel_counts_times_the_voxel_volume(result, written):
     brain = np.count_nonzero(result.mask) * 6 / 1000
     assert float(rows["brain"]["volume_from_labels_ml"]) == pytest.approx(brain, abs=1e-3)
     assert float(rows["brain"]["volume_from_probabilities_ml"]) == pytest.approx(brain, abs=2e-3)
+
+
+def test_volumes_from_fractions_stand_in_the_table_where_there_are_fractions(result):
+    assert "volume_from_fractions_ml" not in derivatives.volume_table(result)[0]
+    mixed = replace(result, fractions=result.posteriors[..., ::-1].copy())
+    rows = derivatives.volume_table(mixed)
+    for row, other in zip(rows[:3], rows[2::-1], strict=True):
+        assert row["volume_from_fractions_ml"] == other["volume_from_probabilities_ml"]
+    assert rows[3]["volume_from_fractions_ml"] == rows[3]["volume_from_probabilities_ml"]
 
 
 def test_sidecars_say_what_bids_asks_for(written):
