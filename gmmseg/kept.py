@@ -115,7 +115,7 @@ class _Inflated:
         self._inflater = isal_zlib.decompressobj()
         self._ready, self._at = b"", 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = 1, /) -> bytes:
         """The next ``size`` bytes; EOFError where there are fewer."""
         while len(self._ready) - self._at < size:
             piece = next(self._pieces, None)
