@@ -14,11 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 
 FOLDER = "GMMSEG_CACHE"
 """Environment variable that names another folder; if it is empty, nothing is kept."""
-PIECE = 1 << 20  # bytes that are inflated at a time
 GENERATIONS = 3  # of one name, for environments that share the folder; older ones are removed
 
 
@@ -96,39 +95,14 @@ def _packed(arrays: tuple[np.ndarray, ...]) -> bytes:
     stream.write(bytes([len(arrays)]))
     for array in arrays:
         np.lib.format.write_array(stream, array, allow_pickle=False)
-    return isal_zlib.compress(stream.getbuffer(), 2)
+    return igzip.compress(stream.getbuffer(), 2)
 
 
 def _unpacked(content: bytes) -> tuple[np.ndarray, ...]:
-    stream = _Inflated(content)
-    (count,) = stream.read(1)
-    arrays = [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
-    stream.finish()
+    """Inflate the arrays a piece at a time, so that they never stand in memory twice."""
+    with igzip.IGzipFile(fileobj=io.BytesIO(content)) as stream:
+        count = int.from_bytes(stream.read(1), "little")
+        arrays = [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
+        if not arrays or stream.read(1):  # the end, which has the check sum, is to be seen
+            raise ValueError("These are not the arrays that were packed.")
     return tuple(arrays)
-
-
-class _Inflated:
-    """Bytes that were compressed, read without ever holding all of them beside the arrays."""
-
-    def __init__(self, content: bytes) -> None:
-        self._pieces = (content[at : at + PIECE] for at in range(0, len(content), PIECE))
-        self._inflater = isal_zlib.decompressobj()
-        self._ready, self._at = b"", 0
-
-    def read(self, size: int = 1, /) -> bytes:
-        """The next ``size`` bytes; EOFError where there are fewer."""
-        while len(self._ready) - self._at < size:
-            piece = next(self._pieces, None)
-            if piece is None:
-                raise EOFError(f"{size} bytes were to follow.")
-            self._ready = self._ready[self._at :] + self._inflater.decompress(piece)
-            self._at = 0
-        self._at += size
-        return self._ready[self._at - size : self._at]
-
-    def finish(self) -> None:
-        """Raise EOFError unless all was read, check sum included."""
-        for piece in self._pieces:
-            self._inflater.decompress(piece)
-        if not self._inflater.eof:
-            raise EOFError("The end is missing.")
