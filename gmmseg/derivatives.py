@@ -196,20 +196,22 @@ def label_table(names: Sequence[str], scheme: str) -> list[dict[str, object]]:
 
 def volume_table(segmentation: BrainSegmentation) -> list[dict[str, object]]:
     """Rows of ``_desc-volumes.tsv``: mL of each class and of the brain, and a 90 % interval."""
-    rows: list[dict[str, object]] = []
-    for row in segmentation.volumes_ml():
-        rows.append(
-            {
-                "name": row.name,
-                "volume_from_labels_ml": f"{row.from_labels:.3f}",
-                "volume_from_probabilities_ml": f"{row.from_probabilities:.3f}",
-                "volume_low_ml": _number(row.low),
-                "volume_high_ml": _number(row.high),
-            }
-        )
-        if row.from_fractions is not None:
-            rows[-1]["volume_from_fractions_ml"] = f"{row.from_fractions:.3f}"
-    return rows
+    return [
+        {
+            "name": row.name,
+            "volume_from_labels_ml": f"{row.from_labels:.3f}",
+            "volume_from_probabilities_ml": f"{row.from_probabilities:.3f}",
+            "volume_low_ml": _number(row.low),
+            "volume_high_ml": _number(row.high),
+            **_fractions(row.from_fractions),
+        }
+        for row in segmentation.volumes_ml()
+    ]
+
+
+def _fractions(ml: float | None) -> dict[str, str]:
+    """The column of fractions, where they were asked for."""
+    return {} if ml is None else {"volume_from_fractions_ml": f"{ml:.3f}"}
 
 
 def _number(value: float) -> str:

@@ -305,11 +305,12 @@ def _sign(ax: Axes, text: str, plane: Plane, sides: np.ndarray, height: float) -
 def _write_notes(ax: Axes, segmentation: BrainSegmentation) -> None:
     """Volumes and warnings, in the upper part of the axes."""
     ax.set_axis_off()
-    shares = segmentation.fractions is not None  # they come nearest to true volumes
-    lines = ["         labels  " + ("fractions" if shares else "probabilities")]
-    for row in segmentation.volumes_ml():
-        summed = row.from_probabilities if row.from_fractions is None else row.from_fractions
-        lines.append(f"{row.name:6s} {row.from_labels:7.1f} {summed:9.1f}  mL")
+    summed = "probabilities" if segmentation.fractions is None else "fractions"  # nearer the truth
+    lines = [f"         labels  {summed}"]
+    lines += [
+        f"{row.name:6s} {row.from_labels:7.1f} {getattr(row, 'from_' + summed):9.1f}  mL"
+        for row in segmentation.volumes_ml()
+    ]
     for warning in segmentation.warnings:
         lines += ["", *textwrap.wrap("! " + warning, 34)]
     ax.text(0.03, 1.0, "\n".join(lines[:16]), family="monospace", fontsize=9, va="top")

@@ -52,6 +52,14 @@ def test_the_picture_is_titled_and_carries_warnings_and_volumes(figure, result):
     assert f"{result.volumes_ml()[0].from_labels:.1f}" in shown
 
 
+def test_the_picture_has_volumes_from_fractions_where_there_are_fractions(result, figure):
+    mixed = dataclasses.replace(result, fractions=result.posteriors[..., ::-1].copy())
+    shown = "\n".join(texts(report.draw(mixed)))
+    assert "labels  fractions" in shown
+    assert f"{mixed.volumes_ml()[0].from_fractions:9.1f}" in shown
+    assert "labels  probabilities" in "\n".join(texts(figure))
+
+
 def test_voxels_are_drawn_with_their_true_shape(result, figure):
     """1 x 3 x 2 mm voxels: a slice of n x m voxels is drawn as large as n x m voxels are."""
     turned = volume.to_canonical(result.volume)
