@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmmseg.checks import InputError
-from gmmseg.spatial import ambiguity, coupling, labelling, mrf, onebrain, temperature
+from gmmseg.spatial import ambiguity, coupling, labelling, mrf, onebrain
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.lattice import Lattice
+from gmmseg.spatial.temperature import field_temperature, soften
 from gmmseg.spatial.unified import UnifiedFit
 
 MIN_VOXELS = 3000  # of brain, to tell tissues apart
@@ -117,13 +118,13 @@ def label_brain(
             f"Only {n_brain} brain voxels were found in the image, and {MIN_VOXELS} are needed; "
             f"check that it is a T1-weighted scan of a head."
         )
-    contacts = ambiguity.contacts(q, room)
-    heat = temperature.of_field(strength)
-    temperature.soften(q, brain, heat)
+    contacts = ambiguity.contacts(q, room)  # intervals were calibrated with the field's own
+    temperature = field_temperature(strength)
+    soften(q, brain, temperature)
     labels, posteriors = labelling.settle(q, brain, box, shape)
     return BrainLabels(
         labels, posteriors, ambiguity.entropy(q, brain, box, shape), contacts,
-        bound, strength, gain, heat, noise, share,
+        bound, strength, gain, temperature, noise, share,
     )  # fmt: skip
 
 

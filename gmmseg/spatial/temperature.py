@@ -14,11 +14,11 @@ from numba import njit
 from gmmseg.threads import spread
 
 ALONE, PER_NAT = 1.2, 1.0
-"""Temperature without a field, and what each nat per neighbour adds. Of simulated heads with exact
-truth: the stronger the field, the hotter."""
+"""Temperature without a field, and what each nat per neighbour adds: chosen on simulated heads and
+phantoms with exact truth. ``docs/design.md``, "Are probabilities calibrated?", has the figures."""
 
 
-def of_field(strength: float) -> float:
+def field_temperature(strength: float) -> float:
     """Temperature at which marginals of a Potts field are calibrated.
 
     Parameters
@@ -29,7 +29,7 @@ def of_field(strength: float) -> float:
     ----------
     Guo et al. (2017), On calibration of modern neural networks, section 4.2, arXiv 1706.04599.
 
-    >>> [round(of_field(strength), 2) for strength in (0, 0.3, 0.8)]
+    >>> [round(field_temperature(strength), 2) for strength in (0, 0.3, 0.8)]
     [1.2, 1.5, 2.0]
     """
     return ALONE + PER_NAT * strength

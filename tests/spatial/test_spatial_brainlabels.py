@@ -7,6 +7,7 @@ from simulated import SHAPE, small_fit, small_lattice
 from gmmseg import InputError
 from gmmseg.spatial.brainlabels import label_brain
 from gmmseg.spatial.coupling import automatic_strength, mislabelled
+from gmmseg.spatial.temperature import field_temperature
 
 MM = np.full(3, 4.0)
 
@@ -42,6 +43,18 @@ def test_the_coupling_that_is_asked_for_is_used_or_else_that_of_the_noise(fitted
     assert (alone.strength, chosen.strength) == (0.0, automatic_strength(share))
     assert (alone.posteriors != chosen.posteriors)[mask].any()
     assert alone.noise == chosen.noise
+
+
+def test_the_temperature_softens_posteriors_and_leaves_contacts_to_the_field(fitted):
+    values, mask, rest = fitted
+    found = label_brain(values, mask, MM, *rest, 0.5)
+    assert found.temperature == field_temperature(0.5)
+    soft = found.posteriors[mask].astype(np.float64)
+    field = soft**found.temperature
+    field /= field.sum(axis=-1, keepdims=True)
+    pair = [float((q[:, 0] * q[:, 1]).sum()) for q in (field, soft)]
+    assert found.contacts[0, 1] == pytest.approx(pair[0], rel=1e-3)
+    assert pair[1] > 1.1 * pair[0]
 
 
 def test_neighbours_that_know_nothing_are_not_listened_to(fitted):
