@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import nibabel as nib
+import numba
 import numpy as np
 import pytest
 from phantom import BOUNDS, check_labels
@@ -176,3 +177,20 @@ def test_the_record_says_what_was_decided_and_by_which_figures(sample_result):
     assert set(numbers.values()) == {1}
     owners = list(sample_result.component_names)
     assert decided["Gaussians"] == {name: owners.count(name) for name in dict.fromkeys(owners)}
+
+
+def test_the_atlas_is_made_on_no_more_threads_than_were_asked_for(
+    sample_t1, several_threads, monkeypatch
+):
+    seen = []
+
+    def looked_at(*_):
+        seen.append(numba.get_num_threads())
+        raise gmmseg.InputError("enough")
+
+    monkeypatch.setattr(brain.atlasfiles, "head_atlas", looked_at)
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        with pytest.raises(gmmseg.InputError, match="enough"):
+            gmmseg.segment_brain(sample_t1)
+    assert seen == [1, 2]

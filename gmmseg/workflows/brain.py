@@ -88,8 +88,9 @@ def segment_brain(
     shape, off = head.data.shape, settings.bias == "off"
     shading = None if off else trend.strong_shading(lattice, atlas, shape)
     if shading is not None:  # it may have led the alignment astray
-        evened = replace(head, data=head.data * np.exp(-shading))
-        lattice, affine = _aligned(evened, atlas, blurred)
+        evened = head.data * np.exp(-shading)
+        lattice, affine = _aligned(replace(head, data=evened), atlas, blurred)
+        del evened
     del blurred
     if settings.parts:
         atlas = atlas.parted()
