@@ -166,7 +166,7 @@ def score_under(
 
 
 @njit(cache=True, nogil=True)
-def learnt(
+def learn_histograms(
     prior: np.ndarray, bins: np.ndarray, histograms: np.ndarray, n_steps: int, pseudo: float
 ) -> np.ndarray:
     """Histograms after EM steps under a flat Dirichlet prior, (K, B) float64.

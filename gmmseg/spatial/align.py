@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.checks import InputError
-from gmmseg.spatial.affine_pass import evidence_under, learnt, score_under
+from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.foreground import head_foreground
 from gmmseg.spatial.starts import Start, starting_points
@@ -275,7 +275,7 @@ def _climb(
 
     histograms, pseudo = np.ones((atlas.maps.shape[-1], n_bins)), PSEUDO_SAMPLES / n_bins
     objective(matrix)
-    histograms = learnt(prior, bins, histograms, FIRST_STEPS, pseudo)
+    histograms = learn_histograms(prior, bins, histograms, FIRST_STEPS, pseudo)
     trace, damping = [], 1e-3
     to_linear = np.zeros((9, 12))
     for i in range(3):
@@ -302,7 +302,7 @@ def _climb(
         if not improved:
             break
         before, matrix = value, trial
-        histograms = learnt(prior, bins, histograms, EM_STEPS, pseudo)
+        histograms = learn_histograms(prior, bins, histograms, EM_STEPS, pseudo)
         value, slope, squares = score(matrix)
         if value - before < tol:
             break

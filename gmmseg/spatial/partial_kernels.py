@@ -15,23 +15,18 @@ IN_ANY_ORDER = {"reassoc", "contract", "nnan", "nsz"}
 
 
 @njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER)
-def _largest(p: np.ndarray) -> np.float32:
-    """Largest of ``p``."""
+def _exponentials(
+    p: np.ndarray, bits: np.ndarray, levels: np.ndarray
+) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32]:
+    """Replace ``p`` (L,) float32 by exp(p - max p); the largest, the sum, the three sums by tissue.
+
+    A call of the exponential function would keep the processor from doing several levels at once,
+    and so would ``p.max()``, which looks out for NaN. ``bits`` (L,) int32 is room to work in,
+    ``levels`` (3, L) float32 the fractions.
+    """
     top = p[0]
     for m in range(len(p)):
         top = max(top, p[m])
-    return top
-
-
-@njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER)
-def _exponentials(
-    p: np.ndarray, bits: np.ndarray, top: np.float32, levels: np.ndarray
-) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """Replace ``p`` by exp(p - top), and sum it and its products with the fractions.
-
-    A call of the exponential function would keep the processor from doing several levels at once.
-    ``bits`` (L,) int32 is room to work in.
-    """
     c1, c2, c3, c4, c5, c6 = TAYLOR[1], TAYLOR[2], TAYLOR[3], TAYLOR[4], TAYLOR[5], TAYLOR[6]
     for m in range(len(p)):
         twos = max((p[m] - top) * INV_LN2, LEAST)
@@ -53,7 +48,7 @@ def _exponentials(
         g0 += e * levels[0, m]
         g1 += e * levels[1, m]
         g2 += e * levels[2, m]
-    return total, g0, g1, g2
+    return top, total, g0, g1, g2
 
 
 @njit(cache=True, nogil=True, fastmath=IN_ANY_ORDER)
@@ -91,7 +86,27 @@ def sweep_colour(
     squares: np.ndarray,
     bound: np.ndarray,
 ) -> None:
-    """Update the fractions of one colour; adds to the sums of each plane."""
+    """Update the fractions of one colour of the checkerboard, in planes ``first`` to ``stop``.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) float32 ndarray, intensities in units of the tissues' spread; NaN if missing
+    brain : (X, Y, Z) bool ndarray
+    log_prior : (X, Y, Z, 3) float32 ndarray, nats
+    away : (X, Y, Z, 3) float32 ndarray, image units, or of another shape where there is none
+    per_unit : float32, one over the tissues' spread in image units
+    levels : (3, L) float32 ndarray, fractions of GM, WM and CSF in each level
+    log_weight : (L,) float32 ndarray, nats
+    centres : (L,) float32 ndarray, mean of each level, in the units of ``values``
+    precision : float32, one over the variance of the noise
+    coupling : (3,) float32 ndarray, nats, along each axis
+    colour : int, 0 or 1
+    mean : (X, Y, Z, 3) float32 ndarray, expected fractions; written
+    counts, sums : (X, L) float64 ndarrays, of each plane: posterior of each level, and that times
+        what ``away`` leaves of the intensity; added to
+    squares, bound : (X,) float64 ndarrays, of each plane: mean square of what is left, and terms of
+        the lower bound, nats; added to
+    """
     nx, ny, nz = values.shape
     n_levels = levels.shape[1]
     size = np.empty(n_levels, np.float32)
@@ -137,8 +152,7 @@ def sweep_colour(
                 if known:
                     for m in range(n_levels):
                         p[m] -= half * precision * (rest[m] - centres[m]) ** 2
-                top = _largest(p)
-                whole, g0, g1, g2 = _exponentials(p, bits, top, levels)
+                top, whole, g0, g1, g2 = _exponentials(p, bits, levels)
                 scale = np.float32(1.0) / whole
                 g0, g1, g2 = g0 * scale, g1 * scale, g2 * scale
                 mean[i, j, k, 0], mean[i, j, k, 1], mean[i, j, k, 2] = g0, g1, g2

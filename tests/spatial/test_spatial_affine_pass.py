@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gmmseg.spatial.affine_pass import evidence_under, learnt, score_under
+from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_each_step_of_learning_sums_responsibilities_by_bin(case):
         share = joint / joint.sum(1, keepdims=True)
         counts = np.array([np.bincount(bins, weights=r, minlength=8) for r in share.T]) + 0.25
         expected = counts / counts.sum(1, keepdims=True)
-    np.testing.assert_allclose(learnt(prior, bins, start, 3, 0.25), expected)
+    np.testing.assert_allclose(learn_histograms(prior, bins, start, 3, 0.25), expected)
     assert np.ptp(expected, axis=0).min() > 0.01
 
 

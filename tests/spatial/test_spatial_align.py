@@ -9,7 +9,7 @@ from scipy import ndimage
 from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
-from gmmseg.spatial.affine_pass import learnt
+from gmmseg.spatial.affine_pass import learn_histograms
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.template import icbm_head_atlas
@@ -194,7 +194,7 @@ def test_learning_the_histograms_never_lowers_their_posterior(drawn):
     pseudo = align.PSEUDO_SAMPLES / 64
 
     def learnt_once(histograms):
-        return learnt(prior.astype(np.float64), bins, histograms, 1, pseudo)
+        return learn_histograms(prior.astype(np.float64), bins, histograms, 1, pseudo)
 
     smooth = plain = learnt_once(np.ones((prior.shape[1], 64)))
     rises, blurred = [], []
