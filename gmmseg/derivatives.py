@@ -270,11 +270,13 @@ def _write_images(
     if UNCERTAINTY in extra:
         images[UNCERTAINTY] = segmentation.uncertainty_image
 
+    from gmmseg.threads import use_threads  # numba is loaded while the scan is read
+
     def store(ending: str) -> None:
         volumes.save(images[ending](), here.path(f"{ending}.nii.gz"))
 
-    # zlib lets go of the interpreter lock, so two files are compressed at a time.
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    # ISA-L lets go of the interpreter lock: two files are compressed at a time, on a thread each.
+    with ThreadPoolExecutor(2, initializer=use_threads, initargs=(1,)) as pool:
         list(pool.map(store, images))
 
 

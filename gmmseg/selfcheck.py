@@ -170,7 +170,8 @@ def cut_area_cm2(mask: np.ndarray, spacing: np.ndarray) -> float:
     areas = []
     for axis in range(3):
         voxel = np.prod(spacing) / spacing[axis] / 100.0
-        faces = (mask.take(0, axis), mask.take(-1, axis))
+        along = np.moveaxis(mask, axis, 0)
+        faces = (along[0], along[-1])
         areas += [float(np.count_nonzero(face) * voxel) for face in faces]
     return max(areas)
 

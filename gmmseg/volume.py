@@ -19,7 +19,6 @@ from nibabel import orientations
 
 from gmmseg import imagefile
 from gmmseg.checks import InputError
-from gmmseg.layout import laid_out
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -197,6 +196,8 @@ def to_canonical(volume: Volume) -> Volume:
 
     The data are C-contiguous; no value is interpolated.
     """
+    from gmmseg.layout import laid_out  # numba is loaded while the scan is read
+
     data = laid_out(turn(volume.data, volume), "C")
     return Volume(data, canonical_affine(volume), None, volume.path, volume.n_missing)
 
@@ -296,6 +297,8 @@ def _write_gzip(image: nib.Nifti1Image, path: Path) -> None:
     ISA-L takes a third of zlib's time on a float32 scan, a sixth on labels and probabilities, and
     its files are smaller than zlib's of level 1.
     """
+    from gmmseg.layout import laid_out
+
     header, data = image.header.copy(), np.asarray(image.dataobj)
     header.set_data_offset(header.single_vox_offset)
     header.set_slope_inter(1, 0)

@@ -92,8 +92,8 @@ class TissueAtlas:
         For scans whose brain mask is known, where nothing tells bone from air.
         """
         n = self.n_inside
-        outside = self.maps[..., n:].sum(-1, keepdims=True)
-        maps = np.concatenate([self.maps[..., :n], outside], axis=-1)
+        maps = np.empty((*self.maps.shape[:3], n + 1), np.float32)
+        spread(_merge, len(maps), self.maps, maps)
         names, labels = (*self.names[:n], "outside"), (*self.labels[:n], self.n_tissues)
         return TissueAtlas(maps, self.affine, names, labels, self.n_tissues)
 
@@ -184,6 +184,22 @@ def _part(
                     part = share * maps[i, j, k, whole[p]]
                     to[n_inside + p] = part
                     to[whole[p]] = max(to[whole[p]] - part, np.float32(0.0))
+
+
+@njit(cache=True, nogil=True)
+def _merge(first: int, stop: int, maps: np.ndarray, out: np.ndarray) -> None:
+    """Write the classes of the brain, and the sum of all others."""
+    _, ny, nz, n_classes = maps.shape
+    last = out.shape[3] - 1
+    for i in range(first, stop):
+        for j in range(ny):
+            for k in range(nz):
+                to = out[i, j, k]
+                for c in range(last):
+                    to[c] = maps[i, j, k, c]
+                to[last] = maps[i, j, k, last]
+                for c in range(last + 1, n_classes):
+                    to[last] += maps[i, j, k, c]
 
 
 @njit(cache=True, nogil=True)

@@ -26,7 +26,7 @@ from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
-from gmmseg.threads import n_threads, use_threads
+from gmmseg.threads import n_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
 
 STAGES = (
@@ -105,8 +105,8 @@ def segment_brain(
     correction = labelling.log_correction(fit, lattice, shape)
     if shading is not None:
         correction -= shading
-    corrected = np.exp(correction)
-    corrected *= head.data
+    corrected = np.empty_like(head.data)
+    spread(_correct, shape[0], head.data, correction, corrected)
     head = replace(head, data=corrected)  # a copy less of the scan from here on
     strength = None if settings.mrf == "auto" else float(settings.mrf)
     found = label_brain(corrected, head.mask, head.spacing, lattice, fit, atlas, strength)
@@ -122,7 +122,8 @@ def segment_brain(
     gain = float(np.exp(-shift))
     corrected *= np.float32(gain)
     corrected += np.float32(head.offset)
-    bias = np.exp(np.subtract(np.float32(shift), correction, out=correction), out=correction)
+    bias = correction
+    spread(_invert, shape[0], bias, np.float32(shift))
     components = tuple(atlas.names[k] for k in fit.model.owner)
     means = contrast.class_means(components, fit.model.means)
     return BrainSegmentation(
@@ -235,6 +236,20 @@ def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice
         affine = fit_masked(coarse, mask, to_world, blurred)
     to_template, spacing = affine.matrix @ to_world, head.spacing * step
     return sample_lattice(coarse, mask, spacing, to_template, atlas, step), affine
+
+
+def _correct(
+    first: int, stop: int, data: np.ndarray, log_correction: np.ndarray, out: np.ndarray
+) -> None:
+    part = slice(first, stop)
+    np.exp(log_correction[part], out=out[part])
+    out[part] *= data[part]
+
+
+def _invert(first: int, stop: int, log_correction: np.ndarray, shift: np.float32) -> None:
+    """Replace the log of a correction by the field that it takes off, over ``exp(shift)``."""
+    part = log_correction[first:stop]
+    np.exp(np.subtract(shift, part, out=part), out=part)
 
 
 def _mixture(fit: unified.UnifiedFit, gain: float, offset: float) -> Mixture:

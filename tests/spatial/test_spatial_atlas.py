@@ -35,6 +35,13 @@ def test_classes_of_the_brain_come_first_and_are_parts_of_a_tissue(atlas):
     assert without.n_inside == atlas.n_inside
 
 
+def test_without_the_head_classes_of_the_brain_stay_and_the_rest_is_one(atlas):
+    n = atlas.n_inside
+    without = atlas.without_head()
+    assert np.array_equal(without.maps[..., :n], atlas.maps[..., :n])
+    assert np.array_equal(without.maps[..., n], atlas.maps[..., n:].sum(-1))
+
+
 @pytest.mark.parametrize(
     ("name", "point"),
     [
