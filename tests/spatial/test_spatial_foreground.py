@@ -88,6 +88,20 @@ def test_a_brain_that_was_stripped_and_then_interpolated_is_recognised(scan, sam
     assert 2 * shared / (found.sum() + where.sum()) > 0.95
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("background", [0.0, 80.0, -1000.0])
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_brain_is_no_larger_once_it_was_interpolated(
+    scan, sample_truth, order, background, force
+):
+    brain = sample_truth > 0
+    alone = np.where(brain, scan + 100, np.float32(0))
+    data = (turned(alone, order) + background).astype(np.float32)
+    truth = np.count_nonzero(turned(brain.astype(np.float32), 1) >= 0.5)
+    found = stripped_brain(data, SPACING, force=force)
+    assert abs(np.count_nonzero(found) / truth - 1) < 0.02
+
+
 def test_noise_around_a_brain_is_no_ripple_but_does_not_hide_it_when_told_so(
     scan, sample_truth, rng, monkeypatch
 ):

@@ -1,0 +1,83 @@
+"""The edge of a brain that was resampled after it was cut out of its head."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from gmmseg.spatial import faded
+from gmmseg.spatial.faded import without_faded_edge
+
+
+@pytest.fixture(scope="module")
+def brain(sample_truth):
+    return sample_truth > 0
+
+
+@pytest.fixture(scope="module")
+def alone(sample_t1, brain):
+    """The sample without its skull."""
+    scan = np.asarray(nib.load(sample_t1).dataobj).astype(np.float32)
+    return np.where(brain, scan + 1, np.float32(0))
+
+
+def turned(data, order=1):
+    return ndimage.rotate(data, 12.0, order=order, reshape=False)
+
+
+def shifted(data, order=1):
+    return ndimage.shift(data, (0.5, 0.3, 0.4), order=order)
+
+
+def wrong(found, truth):
+    return np.count_nonzero(found != truth) / np.count_nonzero(truth)
+
+
+@pytest.mark.parametrize("moved", [turned, shifted])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e5])
+def test_voxels_that_interpolation_filled_by_less_than_half_are_left_out(alone, brain, moved, unit):
+    """A third of what is wrong stays: where CSF or cortex at the edge are dark themselves."""
+    data, truth = moved(unit * alone), moved(brain.astype(np.float32)) >= 0.5
+    found = without_faded_edge(data, data != 0)
+    assert wrong(found, truth) < 0.35 * wrong(data != 0, truth)
+    assert abs(found.sum() / truth.sum() - 1) < 0.02 < (data != 0).sum() / truth.sum() - 1
+
+
+def test_a_brain_stays_as_it_was_cut(alone, brain):
+    assert without_faded_edge(alone, brain) is brain
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_dark_fluid_around_a_brain_is_no_faded_edge(alone, brain, sample_truth, share, monkeypatch):
+    dark = np.where(sample_truth == 3, share * alone, alone)
+    assert without_faded_edge(dark, brain) is brain
+    monkeypatch.setattr(faded, "STEEP", 0.0)
+    monkeypatch.setattr(faded, "FADED", 0.0)
+    assert wrong(without_faded_edge(dark, brain), brain) > 0.001  # negative control
+
+
+def test_standard_scores_do_not_say_how_much_of_a_voxel_is_brain(alone, brain):
+    scores = np.where(brain, (alone - alone[brain].mean()) / alone[brain].std(), np.float32(0))
+    data = turned(scores)
+    inside = data != 0
+    assert without_faded_edge(data, inside) is inside
+
+
+def test_the_border_of_the_image_is_no_edge(alone, brain):
+    """However dark a voxel that lies on it, it stays."""
+    middle = brain.shape[2] // 2
+    data = turned(alone)[:, :, middle:]
+    inside = ndimage.binary_fill_holes(data != 0)
+    deep = ndimage.binary_erosion(inside[:, :, 0], iterations=3)
+    data[:, :, 0][deep] *= 0.2
+    found = without_faded_edge(data, inside)
+    assert found[:, :, 0][deep].all()
+    assert found.sum() < inside.sum()
+
+
+def test_missing_voxels_count_as_background(alone):
+    data = turned(alone)
+    inside = data != 0
+    holes = data.copy()
+    holes[~inside] = np.nan
+    assert np.array_equal(without_faded_edge(holes, inside), without_faded_edge(data, inside))
