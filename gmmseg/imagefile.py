@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from nibabel.minc1 import Minc1Image
 from nibabel.spatialimages import SpatialImage
 
 from gmmseg.checks import InputError
+
+AFTER_GZIP = "Not a gzipped file"
+"""What is said of bytes that follow the compressed ones; all else that is said of the format of a
+file is that its check sum or its length is wrong."""
 
 
 class Contents(NamedTuple):
@@ -192,15 +197,19 @@ def _inflated(image: SpatialImage, path: Path) -> SpatialImage:
     """The image in memory, where it is one compressed file; else, or if that fails, as it was.
 
     nibabel inflates a few kB at a time, and waits for the interpreter lock after each of them while
-    other threads load kernels. ISA-L takes half of zlib's time.
+    other threads load kernels. ISA-L takes half of zlib's time. Nor does nibabel look at the check
+    sum: where that is wrong, the file is refused, although it could be read.
     """
     if path.suffix.lower() not in (".gz", ".mgz") or not isinstance(image, SerializableImage):
         return image
     try:
         return type(image).from_stream(io.BytesIO(igzip.decompress(path.read_bytes())))
+    except gzip.BadGzipFile as error:
+        if AFTER_GZIP not in str(error):
+            raise
     except (OSError, EOFError, ValueError, isal_zlib.error):  # type: ignore[misc]
-        # nibabel may get at the voxels all the same, or say what is wrong
-        return image
+        pass
+    return image  # nibabel may get at the voxels all the same, or say what is wrong
 
 
 def _missing_part(label: str, error: FileNotFoundError) -> str:

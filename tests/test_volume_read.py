@@ -184,6 +184,12 @@ def broken(tmp_path, data, what):
         content[len(content) // 2 : len(content) // 2 + 40] = b"x" * 40
         zipped.write_bytes(content)
         return zipped
+    elif what in ("wrong check sum", "wrong length"):
+        noise = np.random.default_rng(0).integers(0, 30000, (40, 40, 40)).astype(np.int16)
+        content = bytearray(gzip.compress(write(path, noise).read_bytes(), 1))
+        content[-8 if what == "wrong check sum" else -4] ^= 1
+        zipped.write_bytes(content)
+        return zipped
     elif what == "header only":
         path.write_bytes(whole[:200])
     elif what == "text":
@@ -230,6 +236,8 @@ def broken(tmp_path, data, what):
         ("truncated", "truncated or damaged"),
         ("truncated gz", "truncated or damaged"),
         ("damaged gz", "damaged"),
+        ("wrong check sum", "truncated or damaged.*CRC"),
+        ("wrong length", "truncated or damaged.*length"),
         ("header only", "not an image"),
         ("text", "not an image"),
         ("text gz", "not an image"),
@@ -254,6 +262,15 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path, data, what, message):
     text = str(refusal.value)
     assert text.startswith(f"The scan {path}")
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("after", [bytes(100), b"what no gzip file begins with"])
+def test_bytes_after_the_compressed_ones_do_no_harm(tmp_path, rng, after):
+    path = tmp_path / "scan.nii.gz"
+    noise = rng.integers(0, 30000, (40, 40, 40)).astype(np.int16)
+    whole = write(tmp_path / "scan.nii", noise).read_bytes()
+    path.write_bytes(gzip.compress(whole) + after)
+    assert np.array_equal(volume.read(path).data, noise)
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, np.nan, np.inf])
