@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
 
@@ -103,8 +103,9 @@ def run_threshold(
         rows.setdefault(row.stem, []).append(row)
     images = [image for image in job.images if not (job.resume and _is_done(image, job, rows))]
     inputs = (*job.images, job.mask)
-    for image in images:
-        staging.check_free(_targets(image, None, job), inputs=inputs, overwrite=job.overwrite)
+    jobs = {image: _resumed(image, job, rows) for image in images}
+    for image, own in jobs.items():
+        staging.check_free(_targets(image, None, job), inputs=inputs, overwrite=own.overwrite)
     if job.threads is not None:
         from gmmseg.threads import use_threads
 
@@ -117,7 +118,7 @@ def run_threshold(
         for number, image in enumerate(images):
             if progress is not None:
                 progress(image.name, number / len(images))
-            one = _one(image, job, inputs)
+            one = _one(image, jobs[image], inputs)
             done.append(one)
             if one.error and len(job.images) == 1:
                 continue  # its one sentence says it all
@@ -253,6 +254,12 @@ def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool
         and all(row.ok and row.cells.get("options", MISSING) == job.words for row in own)
         and any(job.out.glob(f"{escape(split_name(image)[0])}_dseg.*"))
     )
+
+
+def _resumed(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> ThresholdJob:
+    """The job, free to replace files without a row: a run was cut off between the two."""
+    left = job.resume and split_name(image)[0] not in rows
+    return replace(job, overwrite=job.overwrite or left)
 
 
 def _save_table(job: ThresholdJob, rows: dict[str, list[Row]]) -> tuple[Path, ...]:

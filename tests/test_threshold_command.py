@@ -234,6 +234,25 @@ def test_an_interrupted_run_keeps_what_was_done_and_goes_on_with_resume(tmp_path
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 
+def test_resume_makes_anew_what_a_run_left_that_was_cut_off_before_its_row(tmp_path):
+    for n in range(2):
+        save(tmp_path / f"i{n}.png", grey(blobs((60, 60), seed=n)))
+    out = tmp_path / "out"
+    assert run(tmp_path, "-o", out).exit_code == 0
+    path = next(out.glob("*.tsv"))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    kept = (out / "i0_dseg.png").stat().st_mtime_ns
+    (out / "i1_dseg.png").write_bytes(b"half")
+
+    assert run(tmp_path, "-o", out).exit_code == 2  # negative control
+    result = run(tmp_path, "-o", out, "--resume")
+
+    assert result.exit_code == 0
+    assert [row["image"] for row in table(out)] == [str(tmp_path / f"i{n}.png") for n in range(2)]
+    assert (out / "i0_dseg.png").stat().st_mtime_ns == kept
+    assert (out / "i1_dseg.png").stat().st_size > 4
+
+
 @pytest.mark.parametrize("smooth", [0, 0.6])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 def test_an_image_in_parts_gets_the_labels_of_the_image_in_memory(tmp_path, kind, smooth):
