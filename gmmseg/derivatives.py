@@ -254,6 +254,8 @@ def _about_uncertainty(segmentation: BrainSegmentation) -> dict[str, Any]:
 def _write_images(
     segmentation: BrainSegmentation, here: Outputs, scheme: str, extra: Sequence[str]
 ) -> None:
+    from gmmseg.threads import use_threads  # numba is loaded while the scan is read
+
     images: dict[str, Callable[[], nib.Nifti1Image]] = {
         here.corrected: segmentation.corrected_image,  # the slowest to compress goes first
         **{
@@ -269,8 +271,6 @@ def _write_images(
     }
     if UNCERTAINTY in extra:
         images[UNCERTAINTY] = segmentation.uncertainty_image
-
-    from gmmseg.threads import use_threads  # numba is loaded while the scan is read
 
     def store(ending: str) -> None:
         volumes.save(images[ending](), here.path(f"{ending}.nii.gz"))

@@ -16,11 +16,12 @@ def laid_out(array: np.ndarray, order: Literal["C", "F"]) -> np.ndarray:
     """Array of the same values, contiguous in ``order``.
 
     NumPy walks along one axis of the result; where the source lies along another, it fetches a
-    whole line of the cache for each number. Small tiles of both take a fifth of the time.
+    whole line of the cache for each number, and many of these crowd into one place of the cache
+    where sides are powers of two. Small tiles of both take a third of the time there.
 
     Parameters
     ----------
-    array : ndarray, of any strides
+    array : ndarray, of any strides; images, which have three axes, gain by it
     order : {"C", "F"}
         Last axis next to each other in memory, or the first.
 
@@ -36,7 +37,7 @@ def laid_out(array: np.ndarray, order: Literal["C", "F"]) -> np.ndarray:
     out = np.empty(array.shape, array.dtype, order=order)
     to = array.ndim - 1 if order == "C" else 0
     source = int(np.argmin(np.where(np.array(array.shape) > 1, np.abs(array.strides), np.inf)))
-    if array.ndim != 3 or source == to:
+    if array.ndim != 3 or source == to or array.dtype.itemsize > 8:
         out[...] = array
         return out
     axes = (source, to, 3 - source - to)

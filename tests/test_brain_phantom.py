@@ -10,6 +10,7 @@ from phantom import BOUNDS, check_labels
 
 import gmmseg
 from gmmseg.metrics import calibration_error, dice, dice_per_label
+from gmmseg.simulate import perturb
 from gmmseg.simulate.fields import bias_field
 from gmmseg.spatial import jointfit
 from gmmseg.workflows import brain
@@ -124,8 +125,32 @@ def test_a_scan_without_its_skull_is_recognised(scan, sample_truth):
     stripped = gmmseg.segment_brain(nib.Nifti1Image(inside, scan.affine))
     assert stripped.decisions["stripped"] is True
     assert stripped.decisions["CSF held dark"] is False  # it is as dark as CSF by itself
+    assert stripped.decisions["faded edge left out"] is False
     assert not stripped.labels[sample_truth == 0].any()
     check_labels(stripped.labels, sample_truth, {1: 0.94, 2: 0.94, 3: 0.94})
+
+
+def test_a_brain_that_was_resampled_has_no_seam_of_csf(scan, sample_truth, monkeypatch):
+    inside = np.where(sample_truth > 0, np.asarray(scan.dataobj), 0).astype(np.float32)
+    turned = perturb.turned(perturb.Scan.of(inside, scan.affine), (10, -8, 12), order=1)
+    truth, _ = turned.fetch(sample_truth)
+
+    def found():
+        result = gmmseg.segment_brain(nib.Nifti1Image(turned.data, turned.affine))
+        return (
+            result.decisions["faded edge left out"],
+            dice(result.mask, truth > 0),
+            dice_per_label(result.labels, truth)[3],
+        )
+
+    sharp, brain_dice, csf = found()
+    assert sharp is True
+    assert brain_dice > 0.985
+    monkeypatch.setattr(brain, "without_faded_edge", lambda data, mask: mask)
+    sharp, seam_dice, seam_csf = found()
+    assert sharp is False
+    assert seam_dice < brain_dice - 0.01  # negative control
+    assert seam_csf < csf - 0.02
 
 
 def test_a_brain_that_was_stripped_of_its_csf_keeps_its_cortex(scan, sample_truth, monkeypatch):

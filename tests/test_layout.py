@@ -10,7 +10,7 @@ from gmmseg.layout import TILE, laid_out
 
 @given(
     shape=arrays.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=2 * TILE + 3),
-    kind=st.sampled_from([np.uint8, np.int16, np.float32, np.float64, np.bool_]),
+    kind=st.sampled_from([np.uint8, np.int16, np.float32, np.float64, np.bool_, np.complex128]),
     order=st.sampled_from(["C", "F"]),
     data=st.data(),
 )

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from gmmseg.spatial.faded import without_faded_edge
 from gmmseg.spatial.floor import negative_floor
 
 BLUR_MM = 3.0
@@ -118,8 +117,7 @@ def stripped_brain(
 ) -> np.ndarray | None:
     """Mask of the brain in a scan whose surroundings were set to one value.
 
-    Interpolation may have made that uneven since, by splines above all, and the edge of the brain
-    faint: voxels that it filled by less than half are left out.
+    Interpolation may have made that uneven since, by splines above all.
 
     Parameters
     ----------
@@ -135,40 +133,32 @@ def stripped_brain(
     ripples = partial(_off_ripples, spacing=spacing, force=force)
     other = None  # no brain by its size, but said to be one
     for stands_out, dip in ((_off_constant, SKULL_DIP), (ripples, UNEVEN_DIP)):
-        found = stands_out(data)
-        if found is None:
+        inside = stands_out(data)
+        if inside is None:
             continue
-        inside, background = found
         brain = filled(largest_component(inside))
         volume = np.count_nonzero(brain) * np.prod(spacing) / 1000
         stray = np.count_nonzero(inside & ~brain)
         if BRAIN_ML[0] < volume < BRAIN_ML[1] and stray <= 0.1 * brain.sum():
             skull = not force and _has_skull(data, brain, spacing, dip)
-            return None if skull else _sharp(data, background, brain)
-        if force and other is None:
-            other = _sharp(data, background, brain)
+            return None if skull else brain
+        if other is None:
+            other = brain
     return other if force else None
 
 
-def _sharp(data: np.ndarray, background: float, brain: np.ndarray) -> np.ndarray:
-    """The brain without what interpolation added to it."""
-    return largest_component(without_faded_edge(data - np.float32(background), brain))
-
-
-def _off_constant(data: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """What differs from a background of one value, and that; None where it is nearly everything."""
+def _off_constant(data: np.ndarray) -> np.ndarray | None:
+    """What differs from a background of one value; None where that is nearly all of the image."""
     known = np.isfinite(data)
     low = data.min(where=known, initial=np.inf)
     background = 0.0 if np.count_nonzero(data == 0) > np.count_nonzero(data == low) else low
     inside = np.not_equal(data, background)
     inside &= known
-    return (inside, float(background)) if inside.mean() <= MOST else None
+    return inside if inside.mean() <= MOST else None
 
 
-def _off_ripples(
-    data: np.ndarray, spacing: np.ndarray, force: bool
-) -> tuple[np.ndarray, float] | None:
-    """What stands out from a background that was of one value before it was interpolated, and that.
+def _off_ripples(data: np.ndarray, spacing: np.ndarray, force: bool) -> np.ndarray | None:
+    """What stands out from a background that was of one value before it was interpolated.
 
     None where it is nearly all of the image; unless ``force``, also where most of the background
     is not of one value still, as the noise in air is not, or where what stands out is no brain by
@@ -192,7 +182,7 @@ def _off_ripples(
     likely = quiet and BRAIN_ML[0] < volume < BRAIN_ML[1]
     if dark + bright > MOST or not (force or likely):
         return None
-    return np.asarray((data > above) | (data < below)), float(value)
+    return np.asarray((data > above) | (data < below))
 
 
 def _has_skull(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray, dip: float) -> bool:

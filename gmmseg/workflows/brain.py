@@ -21,6 +21,7 @@ from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
+from gmmseg.spatial.faded import without_faded_edge
 from gmmseg.spatial.floor import negative_floor
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
@@ -145,6 +146,7 @@ def segment_brain(
         stages=stages.finish(),
         decisions={
             "stripped": head.stripped,
+            "faded edge left out": head.faded,
             "mask given": given is not None,
             "bias field": decided.bias,
             "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
@@ -183,12 +185,13 @@ class _Head:
     spacing: np.ndarray  # mm
     mask: np.ndarray | None
     stripped: bool
+    faded: bool  # whether voxels at the edge of the brain were left out
     offset: float  # taken off the intensities
 
     @classmethod
     def of(cls, scan: volumes.Volume, mask: np.ndarray | None, settings: BrainSettings) -> _Head:
         canonical = volumes.to_canonical(scan)
-        data, stripped = canonical.data, bool(settings.stripped)
+        data, stripped, faded = canonical.data, bool(settings.stripped), False
         spacing = volumes.voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
@@ -200,6 +203,9 @@ class _Head:
                     "give the brain mask with --mask instead."
                 )
             stripped = mask is not None
+            if mask is not None:
+                whole, mask = mask, without_faded_edge(data, mask)
+                faded = mask is not whole
         if mask is not None and np.count_nonzero(mask) < MIN_VOXELS:
             raise InputError(
                 f"The brain mask has {np.count_nonzero(mask)} voxels; "
@@ -213,7 +219,7 @@ class _Head:
         if np.nanmin(data) < 0:
             offset = negative_floor(data if mask is None else data[mask])
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)
-        return cls(data, canonical.affine, spacing, mask, stripped, offset)
+        return cls(data, canonical.affine, spacing, mask, stripped, faded, offset)
 
 
 def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
@@ -241,6 +247,7 @@ def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice
 def _correct(
     first: int, stop: int, data: np.ndarray, log_correction: np.ndarray, out: np.ndarray
 ) -> None:
+    """Write a scan times the exponential of a log correction."""
     part = slice(first, stop)
     np.exp(log_correction[part], out=out[part])
     out[part] *= data[part]
