@@ -25,3 +25,13 @@ def bin_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
         step = max(1, int(np.ceil((high - low + 1) / n_bins)))
         return np.arange(low - 0.5, high + step, step)
     return np.linspace(low, high if high > low else low + 1, n_bins + 1)
+
+
+def some_finite(values: np.ndarray, count: int) -> np.ndarray:
+    """Finite values from everywhere in an array (N,), ``count`` of them or somewhat more.
+
+    >>> some_finite(np.array([1.0, 2, np.nan, 4, 5, 6, 7]), 3)
+    array([1., 5., 7.])
+    """
+    values = values[:: max(1, len(values) // count)]
+    return values[np.isfinite(values)]

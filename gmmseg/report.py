@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gmmseg import volume as volumes
-from gmmseg.bins import bin_edges
+from gmmseg.bins import some_finite
+from gmmseg.brainhistogram import draw_histogram
 from gmmseg.labels import colours
 from gmmseg.spatial.boxes import box_of
 from gmmseg.volume import voxel_sizes
@@ -25,7 +26,12 @@ WIDTH = 16.0  # of the figure, inches
 N_SLICES = 7
 N_SHADES = 100_000  # voxels of the brain that say what is black and what is white
 MARGIN_MM = 12.0  # of head shown around the brain, to see what was left out
-MIXED = "#7a5195"  # components between two tissues, or of a part of one
+GAP_MM = 6.0  # between pictures side by side
+SIGN: dict[str, Any] = {
+    "color": "white",
+    "fontsize": 9,
+    "bbox": {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5},
+}
 
 
 class Plane(NamedTuple):
@@ -73,21 +79,16 @@ def draw(segmentation: BrainSegmentation, *, title: str = "") -> Figure:
     for row, plane in enumerate(PLANES):
         head.show_row(figure.add_subplot(slices[row]), plane, head.cuts(plane, N_SLICES))
     below = figure.add_gridspec(
-        2, 5, left=0.03, right=0.99, top=(bottom - 0.5) / height, bottom=0.6 / height,
-        wspace=0.03, hspace=0.18, width_ratios=(2.6, 1, 1, 1, 1.6),
+        2, 3, left=0.03, right=0.99, top=(bottom - 0.5) / height, bottom=0.6 / height,
+        wspace=0.03, hspace=0.18, width_ratios=(2.6, 3.1, 1.6),
     )  # fmt: skip
     draw_histogram(figure.add_subplot(below[:, 0]), segmentation)
-    limit = head.bias_limit()
-    for column, plane in enumerate(PLANES, start=1):
-        index = head.cuts(plane, 3)[1]
-        upper, lower = (figure.add_subplot(below[row, column]) for row in (0, 1))
-        head.show_scan(upper, plane, index)
-        head.show_labels(upper, plane, index)
-        field = head.show_bias(lower, plane, index, limit)
-        if plane.name == "coronal":
-            upper.set_title("labels", fontsize=11)
-            lower.set_title("bias field (scan = bias x corrected scan)", fontsize=11)
-    side = figure.add_subplot(below[:, 4])
+    upper, lower = (figure.add_subplot(below[row, 1]) for row in (0, 1))
+    head.show_labels(upper)
+    upper.set_title("labels", fontsize=11)
+    field = head.show_bias(lower)
+    lower.set_title("bias field (scan = bias x corrected scan)", fontsize=11)
+    side = figure.add_subplot(below[:, 2])
     bar = side.inset_axes((0.03, 0.02, 0.05, 0.4))
     figure.colorbar(field, cax=bar).ax.tick_params(labelsize=9)
     _write_notes(side, segmentation)
@@ -98,70 +99,6 @@ def draw(segmentation: BrainSegmentation, *, title: str = "") -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, fast rather than small."""
     figure.savefig(path, format="png", pil_kwargs={"compress_level": 1})
-
-
-def draw_histogram(ax: Axes, segmentation: BrainSegmentation) -> None:
-    """Intensities of the corrected brain with the fitted classes and their sum drawn over them."""
-    inside = segmentation.corrected[segmentation.mask]
-    inside = inside[np.isfinite(inside)]
-    low, high = np.percentile(inside, (0.1, 99.9))
-    edges = bin_edges(inside[(inside >= low) & (inside <= high)], 160)
-    counts, _ = np.histogram(inside, len(edges) - 1, (edges[0], edges[-1]))
-    density = counts / (inside.size * np.diff(edges))
-    ax.stairs(density, edges, fill=True, color="0.85", label="brain voxels")
-    centres = (edges[:-1] + edges[1:]) / 2
-    curves = class_densities(segmentation, centres)
-    shades = dict(zip(segmentation.names, colours(segmentation.names), strict=True))
-    rest: str | None = "parts of these"
-    for name, curve in curves.items():
-        if name in shades:
-            ax.plot(centres, curve, color=shades[name], lw=2, label=name)
-        else:
-            ax.plot(centres, curve, color=MIXED, lw=1.2, ls=":", label=rest)
-            rest = None  # one entry for all, or the legend covers the curves
-    total = np.sum(list(curves.values()), axis=0)
-    ax.plot(centres, total, color="black", lw=1.2, ls="--", label="sum of classes")
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.15 * max(density.max(), total.max())), yticks=[])
-    ax.set_xlabel("bias-corrected intensity")
-    ax.set_title("histogram of the brain and fitted classes", fontsize=11)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.legend(fontsize=9, frameon=False)
-
-
-def class_densities(
-    segmentation: BrainSegmentation, intensities: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Density of each class in the brain; together they integrate to one.
-
-    Parameters
-    ----------
-    segmentation : BrainSegmentation
-        Components of classes outside the brain (skull, scalp) are left out, and the weights of
-        the others made to sum to one.
-    intensities : (N,) ndarray
-        Image units.
-
-    Returns
-    -------
-    dict from class name to (N,) ndarray, in 1 / image unit; tissues first, mixed classes after
-    """
-    mixture, names = segmentation.mixture, segmentation.component_names
-    tissues = set(segmentation.names)
-    # "GM/WM" and "deep GM" are of the brain as well
-    inside = [
-        k
-        for k, name in enumerate(names)
-        if {part.split()[-1] for part in name.split("/")} <= tissues
-    ]
-    inside.sort(key=lambda k: names[k] not in tissues)
-    total = mixture.weights[inside].sum()
-    curves: dict[str, np.ndarray] = {}
-    for k in inside:
-        mean, variance = mixture.means[k, 0], mixture.covariances[k, 0, 0]
-        curve = np.exp(-((intensities - mean) ** 2) / (2 * variance))
-        curve *= mixture.weights[k] / total / np.sqrt(2 * np.pi * variance)
-        curves[names[k]] = curves.get(names[k], 0.0) + curve
-    return curves
 
 
 def outlined(names: Sequence[str]) -> list[str]:
@@ -194,9 +131,7 @@ class _Head:
         self.labels = turned(segmentation.labels)[self.box]
         self.posteriors = turned(segmentation.posteriors)[self.box]
         self.names, self.colours = segmentation.names, colours(segmentation.names)
-        inside = self.scan[self.mask]
-        inside = inside[:: max(1, len(inside) // N_SHADES)]
-        inside = inside[np.isfinite(inside)]
+        inside = some_finite(self.scan[self.mask], N_SHADES)
         self.window = (min(0.0, float(inside.min())), 1.1 * float(np.percentile(inside, 99.5)))
 
     def cuts(self, plane: Plane, count: int) -> list[int]:
@@ -216,93 +151,99 @@ class _Head:
         width, height = np.delete(self.scan.shape * self.spacing, plane.axis)
         return float(height / width)
 
-    def frame(self, plane: Plane) -> dict[str, Any]:
-        """Origin and extent in mm, so that voxels have their true shape."""
-        size = np.delete(self.scan.shape * self.spacing, plane.axis)
-        return {"origin": "lower", "extent": (0.0, size[0], 0.0, size[1])}
-
-    def show_scan(self, ax: Axes, plane: Plane, index: int) -> None:
-        """Corrected scan in grey."""
-        low, high = self.window
-        picture = _slice(self.scan, plane, index)
-        ax.imshow(picture, cmap="gray", vmin=low, vmax=high, **self.frame(plane))
-        ax.set_axis_off()
+    def abreast(self) -> Iterator[tuple[Plane, int, tuple[float, float, float, float]]]:
+        """A slice through the middle of each plane, and its frame in mm beside those before."""
+        left = 0.0
+        for plane in PLANES:
+            width, height = np.delete(self.scan.shape * self.spacing, plane.axis)
+            yield plane, self.cuts(plane, 3)[1], (left, left + width, 0.0, height)
+            left += width + GAP_MM
 
     def show_row(self, ax: Axes, plane: Plane, indices: Sequence[int]) -> None:
-        """Slices side by side with their contours; one axes for all takes a third of the time."""
+        """Slices side by side with their contours, and the patient's sides at the ends of the row.
+
+        One axes for all takes a third of the time, and so do sides that are not at every slice.
+        """
         low, high = self.window
         across = np.delete(self.spacing, plane.axis)  # mm
-        cuts = [_slice(self.scan, plane, index) for index in indices]
-        height, width = cuts[0].shape
-        gap = max(1, round(0.02 * width))  # voxels
-        row = np.full((height, len(cuts) * (width + gap) - gap), np.nan, np.float32)
-        for column, cut in enumerate(cuts):
-            left = column * (width + gap)
-            row[:, left : left + width] = cut
-            self._outline(ax, plane, indices[column], left * across[0])
-            corners = np.array([left, left + width]) * across[0], height * across[1]
-            text = f"{'xyz'[plane.axis]} = {self.position(plane, indices[column]):.0f} mm"
-            _sign(ax, text, plane, *corners)
+        row, starts = self.in_row(self.scan, plane, indices)
         size = np.array(row.shape[::-1]) * across
         extent = (0.0, size[0], 0.0, size[1])
         ax.imshow(row, cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
+        self._outline(ax, plane, indices)
+        for start, index in zip(starts * across[0], indices, strict=True):
+            text = f"{'xyz'[plane.axis]} = {self.position(plane, index):.0f} mm"
+            ax.text(start + 0.003 * size[0], 0.02 * size[1], text, **SIGN)
+        ax.text(0.003 * size[0], 0.5 * size[1], plane.low, va="center", **SIGN)
+        ax.text(0.997 * size[0], 0.5 * size[1], plane.high, va="center", ha="right", **SIGN)
         ax.set_axis_off()
 
-    def _outline(self, ax: Axes, plane: Plane, index: int, left: float) -> None:
+    def in_row(
+        self, array: np.ndarray, plane: Plane, indices: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Slices side by side, NaN between them, and the column at which each starts."""
+        cuts = [_slice(array, plane, index) for index in indices]
+        height, width = cuts[0].shape
+        starts = np.arange(len(cuts)) * (width + max(1, round(0.02 * width)))
+        row = np.full((height, starts[-1] + width), np.nan, np.float32)
+        for start, cut in zip(starts, cuts, strict=True):
+            row[:, start : start + width] = cut
+        return row, starts
+
+    def _outline(self, ax: Axes, plane: Plane, indices: Sequence[int]) -> None:
         """Where WM, then WM and GM, then the whole brain has a probability of one half."""
         from contourpy import contour_generator
         from matplotlib.collections import LineCollection
 
-        edges = [
-            (np.arange(n) + 0.5) * s for n, s in zip(self.scan.shape, self.spacing, strict=True)
-        ]
-        x, y = (edge for axis, edge in enumerate(edges) if axis != plane.axis)
+        across = np.delete(self.spacing, plane.axis)  # mm
         total: Any = 0.0
         for name in outlined(self.names):
             k = self.names.index(name)
-            total = total + _slice(self.posteriors[..., k], plane, index)
-            if total.min() < 0.5 < total.max():
+            total = total + self.in_row(self.posteriors[..., k], plane, indices)[0]
+            if np.nanmin(total) < 0.5 < np.nanmax(total):
                 # ax.contour does the same in three times the time
-                drawer: Any = contour_generator(x=x + left, y=y, z=total, line_type="Separate")
-                ax.add_collection(
-                    LineCollection(drawer.lines(0.5), colors=self.colours[k], linewidths=0.8),
-                    autolim=False,
+                y, x = (
+                    (np.arange(n) + 0.5) * s for n, s in zip(total.shape, across[::-1], strict=True)
                 )
+                drawer: Any = contour_generator(x=x, y=y, z=total, line_type="Separate")
+                lines = LineCollection(drawer.lines(0.5), colors=self.colours[k], linewidths=0.8)
+                ax.add_collection(lines, autolim=False)
 
-    def show_labels(self, ax: Axes, plane: Plane, index: int) -> None:
-        """Labels in their colours over what is already drawn."""
+    def show_labels(self, ax: Axes) -> None:
+        """Labels in their colours over the corrected scan in grey."""
         from matplotlib.colors import to_rgba
 
+        low, high = self.window
         palette = np.array([(0, 0, 0, 0), *(to_rgba(colour, 0.75) for colour in self.colours)])
-        picture = palette[_slice(self.labels, plane, index)]
-        ax.imshow(picture, interpolation="nearest", **self.frame(plane))
-        ax.set_axis_off()
+        for plane, index, frame in self.abreast():
+            grey, labels = (_slice(array, plane, index) for array in (self.scan, self.labels))
+            place: dict[str, Any] = {"origin": "lower", "extent": frame}
+            ax.imshow(grey, cmap="gray", vmin=low, vmax=high, **place)
+            ax.imshow(palette[labels], interpolation="nearest", **place)
+        _show_all(ax)
 
-    def bias_limit(self) -> float:
-        """Largest departure from one in the brain, at least 0.05."""
-        return max(0.05, float(np.nanmax(np.abs(self.bias[self.mask] - 1.0))))
-
-    def show_bias(self, ax: Axes, plane: Plane, index: int, limit: float) -> Any:
+    def show_bias(self, ax: Axes) -> Any:
         """Bias field around one, outlined by the brain; returns what a colour bar needs."""
-        picture = np.where(_slice(self.mask, plane, index), _slice(self.bias, plane, index), np.nan)
-        low, high = 1 - limit, 1 + limit
-        ax.set_axis_off()
-        return ax.imshow(picture, cmap="RdBu_r", vmin=low, vmax=high, **self.frame(plane))
+        limit = max(0.05, float(np.nanmax(np.abs(self.bias[self.mask] - 1.0))))
+        for plane, index, frame in self.abreast():
+            mask, bias = (_slice(array, plane, index) for array in (self.mask, self.bias))
+            scale: dict[str, Any] = {"cmap": "RdBu_r", "vmin": 1 - limit, "vmax": 1 + limit}
+            shown = np.where(mask, bias, np.nan)
+            picture = ax.imshow(shown, origin="lower", extent=frame, **scale)
+        _show_all(ax)
+        return picture
+
+
+def _show_all(ax: Axes) -> None:
+    """Pictures side by side, on one scale, without axes around them."""
+    frames = np.array([image.get_extent() for image in ax.images])
+    ax.set(xlim=(0.0, frames[:, 1].max()), ylim=(0.0, frames[:, 3].max()))
+    ax.set_axis_off()
 
 
 def _slice(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
     """One slice, the second of its axes upwards."""
     return array[(slice(None),) * plane.axis + (index,)].T
-
-
-def _sign(ax: Axes, text: str, plane: Plane, sides: np.ndarray, height: float) -> None:
-    """Name a slice between two ``sides`` and the patient's own sides in it; mm."""
-    shade = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5}
-    style: dict[str, Any] = {"color": "white", "fontsize": 9, "bbox": shade}
-    left, right = sides + 0.02 * np.ptp(sides) * np.array([1, -1])
-    ax.text(left, 0.02 * height, text, **style)
-    ax.text(left, 0.5 * height, plane.low, va="center", **style)
-    ax.text(right, 0.5 * height, plane.high, va="center", ha="right", **style)
 
 
 def _write_notes(ax: Axes, segmentation: BrainSegmentation) -> None:

@@ -103,8 +103,9 @@ class BrainSegmentation(Segmentation):
             return [float(n) * voxel for n in (*counts, sum(counts))]
 
         def summed(images: np.ndarray) -> list[float]:
-            """Over the brain, in mL."""
-            return ml(images[box][mask].sum(axis=0, dtype=np.float64).tolist())
+            """Over the brain, in mL; a class at a time, without a copy of what is in it."""
+            each = np.moveaxis(images[box], -1, 0)
+            return ml([one.sum(dtype=np.float64, where=mask) for one in each])
 
         labels = ml([int(np.count_nonzero(inside == k + 1)) for k in range(len(self.names))])
         names, probabilities = (*self.names, "brain"), summed(self.posteriors)

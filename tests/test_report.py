@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
-from gmmseg import report, volume
+from gmmseg import brainhistogram, report, volume
 from gmmseg.volume import Volume
 
 
@@ -35,7 +35,8 @@ def test_the_picture_is_a_legible_png(figure, tmp_path):
 
 def test_the_picture_has_three_orientations_labels_bias_and_histogram(figure):
     pictures = [ax for ax in figure.axes if ax.images]
-    assert len(pictures) == 3 + 6  # rows of slices, then labels and bias in three orientations
+    assert len(pictures) == 3 + 2  # rows of slices, then labels and bias field
+    assert [len(ax.images) for ax in pictures[3:]] == [2 * 3, 3]  # labels lie over the scan
     signs = [
         text for text in texts(figure) if text.endswith(" mm") and text[:3] in ("x =", "y =", "z =")
     ]
@@ -83,7 +84,7 @@ def test_slices_are_where_they_say(figure, result):
 
 def test_class_densities_integrate_to_one_and_leave_out_the_head(result):
     grid = np.linspace(-100, 250, 20001)
-    curves = report.class_densities(result, grid)
+    curves = brainhistogram.class_densities(result, grid)
     assert list(curves) == ["GM", "WM", "CSF"]
     assert trapezoid(sum(curves.values()), grid) == pytest.approx(1, abs=1e-6)
     share = np.count_nonzero(result.labels == 1) / np.count_nonzero(result.mask)
@@ -92,7 +93,7 @@ def test_class_densities_integrate_to_one_and_leave_out_the_head(result):
 
 def test_mixed_classes_come_after_the_tissues_and_several_gaussians_add_up(result):
     mixed = dataclasses.replace(result, component_names=("GM/WM", "WM", "CSF", "WM"))
-    curves = report.class_densities(mixed, np.array([10.0]))
+    curves = brainhistogram.class_densities(mixed, np.array([10.0]))
     assert list(curves) == ["WM", "CSF", "GM/WM"]
     # WM is now the second and the fourth Gaussian, of mean 10 and standard deviation 4.
     weight = mixed.mixture.weights[3]
@@ -101,7 +102,7 @@ def test_mixed_classes_come_after_the_tissues_and_several_gaussians_add_up(resul
 
 def test_a_part_of_a_tissue_is_of_the_brain(result):
     parts = dataclasses.replace(result, component_names=("deep GM", "WM", "CSF", "soft"))
-    assert list(report.class_densities(parts, np.array([10.0]))) == ["WM", "CSF", "deep GM"]
+    assert list(brainhistogram.class_densities(parts, np.array([10.0]))) == ["WM", "CSF", "deep GM"]
 
 
 def test_the_legend_names_all_parts_at_once(result):
@@ -109,7 +110,7 @@ def test_the_legend_names_all_parts_at_once(result):
 
     ax = Figure().add_subplot()
     names = ("WM", "deep GM", "cerebellar GM", "GM")
-    report.draw_histogram(ax, dataclasses.replace(result, component_names=names))
+    brainhistogram.draw_histogram(ax, dataclasses.replace(result, component_names=names))
     shown = ax.get_legend_handles_labels()[1]
     assert shown == ["brain voxels", "WM", "GM", "parts of these", "sum of classes"]
     assert len(ax.lines) == 5

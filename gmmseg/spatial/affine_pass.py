@@ -7,6 +7,7 @@ same to the last bit for any number of threads.
 import numpy as np
 from numba import njit
 
+from gmmseg.spatial.logsum import multiplied
 from gmmseg.spatial.sampling import corner
 from gmmseg.threads import N_BLOCKS, spread_blocks
 
@@ -32,7 +33,7 @@ def _evidence(
     totals: np.ndarray,
 ) -> None:
     nx, ny, nz, n_classes = maps.shape
-    total = 0.0
+    total, product = 0.0, 1.0
     for n in range(first, stop):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
@@ -51,8 +52,8 @@ def _evidence(
         value = 0.0
         for c in range(n_classes):
             value += prior[n, c] * density[bins[n], c]
-        total += np.log(value)
-    totals[block] = total
+        total, product = multiplied(total, product, value)
+    totals[block] = total + np.log(product)
 
 
 def evidence_under(
@@ -100,7 +101,7 @@ def _score(
     nx, ny, nz, n_classes = maps.shape
     slope, square = slopes[block], squares[block]
     local, score = np.ones(4), np.empty(3)
-    total = 0.0
+    total, product = 0.0, 1.0
     for n in range(first, stop):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
@@ -120,19 +121,19 @@ def _score(
                     gx += sx * wy * wz * here
                     gy += wx * sy * wz * here
                     gz += wx * wy * sz * here
-        total += np.log(value)
+        total, product = multiplied(total, product, value)
         local[0], local[1], local[2] = x, y, z
         score[0], score[1], score[2] = gx / value, gy / value, gz / value
         for a in range(3):
             for p in range(4):
                 slope[a, p] += score[a] * local[p]
             for b in range(a + 1):
-                product = score[a] * score[b]
+                pair = score[a] * score[b]
                 for p in range(4):
-                    weight = product * local[p]
+                    weight = pair * local[p]
                     for q in range(p + 1):
                         square[a, b, p, q] += weight * local[q]
-    totals[block] = total
+    totals[block] = total + np.log(product)
 
 
 def score_under(

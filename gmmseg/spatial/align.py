@@ -17,6 +17,7 @@ from scipy import ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.foreground import head_foreground
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.spatial.trend import head_trend
@@ -27,6 +28,7 @@ MIN_SAMPLES, MAX_SAMPLES = 200, 25000
 FIRST_STEPS, EM_STEPS = 6, 16
 """Steps of EM of the histograms before the first step of the map, and after each: they are cheap,
 and converge slowly."""
+NEAR_MM = 20.0  # around a known brain, what takes part in its alignment
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_CORNERS_MM = np.array([[*xyz, 1.0] for xyz in product((-60, 60), (-80, 60), (-40, 60))])
 SAME_MM = 8.0  # root mean square of corners of the brain: nearer fits end in the same place
@@ -172,11 +174,12 @@ def fit_masked(
     InputError
         If the mask has fewer than ``MIN_SAMPLES`` voxels.
     """
-    spacing = _spacing(affine)
-    near = ndimage.distance_transform_edt(~mask, sampling=spacing) < 20.0
-    index, inside = np.argwhere(near), mask[near]
-    if np.count_nonzero(inside) < MIN_SAMPLES:
+    if np.count_nonzero(mask) < MIN_SAMPLES:
         raise InputError("The brain mask is too small to align an atlas to.")
+    spacing, near = _spacing(affine), np.zeros(mask.shape, bool)
+    box = box_of(mask, np.ceil(NEAR_MM / spacing).astype(int).tolist())
+    near[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing) < NEAR_MM
+    index, inside = np.argwhere(near), mask[near]
     bins = np.zeros(len(index), int)
     bins[inside] = 1 + _binned(np.nan_to_num(values[near][inside]), N_BINS - 1)
     keep = slice(None, None, max(1, len(index) // MAX_SAMPLES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gmmseg.spatial.logsum import multiplied
 from gmmseg.threads import N_BLOCKS, spread, spread_blocks
 
 
@@ -81,17 +82,17 @@ def _expect(
     counts: np.ndarray,
     totals: np.ndarray,
 ) -> None:
-    own, n_classes, total = counts[block], prior.shape[1], 0.0
+    own, n_classes, total, product = counts[block], prior.shape[1], 0.0, 1.0
     for n in range(first, stop):
         row = rows[n]
         evidence = 0.0
         for k in range(n_classes):
             evidence += prior[n, k] * density[row, k]
-        total += np.log(evidence)
+        total, product = multiplied(total, product, evidence)
         share = 1.0 / evidence
         for k in range(n_classes):
             own[row, k] += prior[n, k] * density[row, k] * share
-    totals[block] = total
+    totals[block] = total + np.log(product)
 
 
 def field_derivatives(
