@@ -95,7 +95,7 @@ class TissueAtlas:
         maps = np.empty((*self.maps.shape[:3], n + 1), np.float32)
         spread(_merge, len(maps), self.maps, maps)
         names, labels = (*self.names[:n], "outside"), (*self.labels[:n], self.n_tissues)
-        return TissueAtlas(maps, self.affine, names, labels, self.n_tissues)
+        return TissueAtlas(maps, self.affine, names, labels, self.n_tissues, self.shares)
 
 
 def head_atlas(

@@ -26,11 +26,12 @@ def box_of(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> Box:
     >>> box_of(mask, (1, 2, 3))
     (slice(1, 6, None), slice(0, 4, None), slice(5, 9, None))
     """
-    plane = np.asarray(mask.any(axis=2))  # the indices of all its voxels take ten times as long
-    shadows = (plane.any(axis=1), plane.any(axis=0), mask.any(axis=(0, 1)))
-    sides = []
-    for shadow, more, n in zip(shadows, margin, mask.shape, strict=True):
-        where = np.flatnonzero(shadow)
+    # NumPy is ten times as slow against the order of memory as along it.
+    along = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in mask.strides)
+    upward, sides = mask[along], []
+    for axis, (more, n) in enumerate(zip(margin, mask.shape, strict=True)):
+        shadow = np.asarray(upward.any(axis=tuple({0, 1, 2} - {axis})))
+        where = np.flatnonzero(shadow[along[axis]])
         low, high = int(where[0]) - more, int(where[-1]) + 1 + more
         sides.append(slice(max(low, 0), min(high, n)))
     return sides[0], sides[1], sides[2]

@@ -124,7 +124,9 @@ def sample_lattice(
     if not inside.any() or np.count_nonzero(brain) < MIN_SAMPLES:
         raise InputError(NO_BRAIN)
     steps = np.sqrt((to_template[:3, :3] ** 2).sum(0))  # between lattice points, in the template
-    used = ndimage.distance_transform_edt(~inside, sampling=steps) < MARGIN_MM
+    used = inside.copy()
+    near = box_of(inside, np.ceil(MARGIN_MM / steps).astype(int).tolist())
+    used[near] = ndimage.distance_transform_edt(~inside[near], sampling=steps) < MARGIN_MM
     outside = nothing if mask is None else ~mask
     if mask is not None:
         used |= mask

@@ -8,6 +8,7 @@ from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.unified import UnifiedFit
+from gmmseg.threads import spread_calls
 
 TINY = 1e-30
 
@@ -130,16 +131,17 @@ def orientation_lead(points: np.ndarray, maps: np.ndarray, density: np.ndarray) 
         return float("nan")
     middle = points.mean(axis=0)
 
-    def information(*axes: int) -> float:
+    def information(axes: tuple[int, ...]) -> float:
         turned = points.copy()
-        for axis in axes:
+        for axis in axes:  # those in which the template is mirrored
             turned[:, axis] = 2 * middle[axis] - turned[:, axis]
         prior = np.empty((len(points), maps.shape[-1]), np.float32)
         sample_prior(maps, turned, prior)
         inside = prior[:, : density.shape[1]].astype(np.float64)
         return place_information(inside + 1e-3, density)
 
-    return information() - max(information(1), information(2), information(1, 2))
+    upright, *turned = spread_calls(information, [(), (1,), (2,), (1, 2)])
+    return float(upright - max(turned))
 
 
 def _at_samples(

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from gmmseg.threads import spread_calls
+
 BLUR_MM = 20.0  # standard deviation of the window in which a local mean is taken
 MIN_SHARE = 0.05  # of the window that must be of the tissue
 
@@ -55,18 +57,25 @@ def shading(
     voxels of white matter that touch another tissue are left out, since they are mixed.
     """
     sigma = BLUR_MM / np.asarray(spacing)
-    fields, shares = [], []
-    for tissue in (grey, ndimage.binary_erosion(white)):
-        known = tissue & (values > 0)
-        if not known.any():
-            return Shading(0.0, 0.0)
-        log = np.where(known, np.log(np.where(known, values, 1.0)), 0.0)
-        log[known] -= log[known].mean()
-        share = ndimage.gaussian_filter(known.astype(np.float64), sigma)
-        fields.append(ndimage.gaussian_filter(log, sigma) / np.maximum(share, 1e-9))
-        shares.append(share)
-    both = (grey | white) & (shares[0] > MIN_SHARE) & (shares[1] > MIN_SHARE)
+    sure = [tissue & (values > 0) for tissue in (grey, ndimage.binary_erosion(white))]
+    if not all(tissue.any() for tissue in sure):
+        return Shading(0.0, 0.0)
+    # SciPy lets go of the interpreter: each tissue on a thread of its own.
+    (grey_field, grey_share), (white_field, white_share) = spread_calls(
+        lambda tissue: _local_means(values, tissue, sigma), sure
+    )
+    both = (grey | white) & (grey_share > MIN_SHARE) & (white_share > MIN_SHARE)
     if np.count_nonzero(both) < 2:
         return Shading(0.0, 0.0)
-    g, w = fields[0][both], fields[1][both]
+    g, w = grey_field[both], white_field[both]
     return Shading(float(np.cov(g, w)[0, 1]), float(np.var(g - w)) / 2)
+
+
+def _local_means(
+    values: np.ndarray, known: np.ndarray, sigma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Local means of the log where it is known, about their mean, and the share that is known."""
+    log = np.where(known, np.log(np.where(known, values, 1.0)), 0.0)
+    log[known] -= log[known].mean()
+    share = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+    return ndimage.gaussian_filter(log, sigma) / np.maximum(share, 1e-9), share

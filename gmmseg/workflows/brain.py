@@ -93,10 +93,10 @@ def segment_brain(
         lattice, affine = _aligned(replace(head, data=evened), atlas, blurred)
         del evened
     del blurred
+    if head.mask is not None:
+        atlas = atlas.without_head()  # first: the fewer classes, the less to copy
     if settings.parts:
         atlas = atlas.parted()
-    if head.mask is not None:
-        atlas = atlas.without_head()
 
     stages.enter("fitting the model")
     decided = decided_fit(lattice, atlas, settings)
