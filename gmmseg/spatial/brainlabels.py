@@ -107,8 +107,7 @@ def label_brain(
     brain = room
     if not known:
         likely = q[..., -1] < 0.5
-        tissue = likely.copy()
-        tissue[likely] = np.isin(q[likely][:, :-1].argmax(axis=1), solid)
+        tissue = likely & labelling.is_likeliest(solid, q, q.shape[-1] - 1)
         brain = onebrain.clean_brain(likely, tissue, spacing)
     if FLUID in atlas.names:  # no class of the atlas is to have the ventricles
         brain &= q[..., -1] < 0.5

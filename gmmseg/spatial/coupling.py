@@ -14,6 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from gmmseg.spatial.labelling import is_likeliest
+
 LEAST, MOST = 0.3, 0.8  # nats per neighbour
 GAIN = 4.0  # nats per neighbour for a share of one of voxels mislabelled
 MIN_SITES = 500
@@ -128,5 +130,5 @@ def middle_noise(
     float, standard deviation, image units; NaN if it is not known
     """
     middle = tuple(slice(n // 4, n - n // 4) for n in values.shape)
-    where = np.isin(log_joint[middle].argmax(axis=-1), solid)
+    where = is_likeliest(solid, np.ascontiguousarray(log_joint[middle]))
     return white_noise(values[middle], where, spacing)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.spatial.floor import negative_floor
+from gmmseg.spatial.stamp import stamped
 
 BLUR_MM = 3.0
 CLOSING_MM = 10.0
@@ -59,7 +60,8 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
     bright = clipped > low + 0.5 * (threshold_otsu(clipped) - low)
     radius = np.maximum(1, np.rint(CLOSING_MM / np.asarray(spacing))).astype(int)
     padded = np.pad(bright, [(r, r) for r in radius])
-    closed = ndimage.binary_closing(padded, ellipsoid(radius))
+    reach = np.argwhere(ellipsoid(radius)) - radius
+    closed = ~stamped(~stamped(padded, reach), reach)
     closed = closed[tuple(slice(r, -r) for r in radius)]
     opened = ndimage.binary_opening(filled(closed), iterations=2)
     head = largest_component(opened)
@@ -150,7 +152,7 @@ def stripped_brain(
 def _off_constant(data: np.ndarray) -> np.ndarray | None:
     """What differs from a background of one value; None where that is nearly all of the image."""
     known = np.isfinite(data)
-    low = data.min(where=known, initial=np.inf)
+    low = np.fmin.reduce(data, axis=None)  # NaN only where there is nothing else
     background = 0.0 if np.count_nonzero(data == 0) > np.count_nonzero(data == low) else low
     inside = np.not_equal(data, background)
     inside &= known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 from scipy import ndimage
@@ -55,7 +57,9 @@ def brain_room(
         at = np.rint(np.arange(low, high) / step).astype(np.int64) - first
         nearest.append(np.clip(at, 0, points - 1))
     room = ndimage.binary_dilation(inside, ndimage.generate_binary_structure(3, 3), ROOM)
-    return (sides[0], sides[1], sides[2]), room[np.ix_(*nearest)]
+    for axis in (2, 1, 0):  # a twentieth of the time of one look-up by all three
+        room = room.take(nearest[axis], axis)
+    return (sides[0], sides[1], sides[2]), room
 
 
 def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) -> np.ndarray:
@@ -204,6 +208,44 @@ def class_log_joint(
         fit.table.low, fit.table.width, fit.table.density,
         np.array(atlas.labels), atlas.n_inside, out,
     )  # fmt: skip
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _is_likeliest(
+    first: int, stop: int, wanted: np.ndarray, values: np.ndarray, n: int, out: np.ndarray
+) -> None:
+    for i in range(first, stop):
+        for j in range(values.shape[1]):
+            for k in range(values.shape[2]):
+                best = 0
+                for c in range(1, n):
+                    if values[i, j, k, c] > values[i, j, k, best]:
+                        best = c
+                out[i, j, k] = wanted[best]
+
+
+def is_likeliest(classes: Sequence[int], values: np.ndarray, n: int | None = None) -> np.ndarray:
+    """Where the largest value is that of one of some classes.
+
+    Parameters
+    ----------
+    classes : sequence of int
+    values : (X, Y, Z, K) float32 ndarray, marginals or log evidence
+    n : int, optional
+        Look at the first so many classes alone.
+
+    Returns
+    -------
+    (X, Y, Z) bool ndarray
+
+    >>> values = np.array([[0.2, 0.7, 0.1], [0.3, 0.2, 0.5]], np.float32).reshape(2, 1, 1, 3)
+    >>> is_likeliest([0, 2], values).ravel(), is_likeliest([0], values, 2).ravel()
+    (array([False,  True]), array([False,  True]))
+    """
+    out = np.empty(values.shape[:3], bool)
+    wanted = np.isin(np.arange(values.shape[3]), classes)
+    spread(_is_likeliest, len(values), wanted, values, n or values.shape[3], out)
     return out
 
 

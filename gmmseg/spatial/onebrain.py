@@ -5,42 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.foreground import filled, largest_component
-from gmmseg.threads import spread
+from gmmseg.spatial.stamp import stamped
+from gmmseg.threads import spread_calls
 
 THREAD_MM = 1.5  # tissue that hangs on by less than twice this is cut off
 SHEET_MM = 3.0
 """Fluid in which a ball of this radius has no room is a sheet. One that lies within as much of
 solid tissue is the subarachnoid space; beyond it, it runs along orbits, veins and sinuses."""
 SLACK_MM = 2.0  # what erosion takes away from edges and corners is given back so far
-
-
-@njit(cache=True, nogil=True)
-def _stamp(first: int, stop: int, mask: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
-    """Set ``out`` at all ``offsets`` (N, 3) from the border of a mask.
-
-    Several threads may set one voxel; all of them set it to the same.
-    """
-    nx, ny, nz = mask.shape
-    for i in range(first, stop):
-        for j in range(ny):
-            for k in range(nz):
-                if not mask[i, j, k]:
-                    continue
-                out[i, j, k] = True
-                border = False
-                for d in (-1, 1):
-                    border |= 0 <= i + d < nx and not mask[i + d, j, k]
-                    border |= 0 <= j + d < ny and not mask[i, j + d, k]
-                    border |= 0 <= k + d < nz and not mask[i, j, k + d]
-                if not border:
-                    continue
-                for n in range(len(offsets)):
-                    a, b, c = i + offsets[n, 0], j + offsets[n, 1], k + offsets[n, 2]
-                    if 0 <= a < nx and 0 <= b < ny and 0 <= c < nz:
-                        out[a, b, c] = True
 
 
 def within(mask: np.ndarray, mm: float, spacing: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -71,9 +46,7 @@ def within(mask: np.ndarray, mm: float, spacing: Sequence[float] | np.ndarray) -
     grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1)
     grid = grid.reshape(-1, 3)
     offsets = grid[((grid * step / half) ** 2).sum(axis=1) <= 1 + 1e-6]
-    out = np.zeros(mask.shape, bool)
-    spread(_stamp, len(mask), np.ascontiguousarray(mask), offsets, out)
-    return out
+    return stamped(mask, offsets)
 
 
 def clean_brain(brain: np.ndarray, solid: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -93,13 +66,19 @@ def clean_brain(brain: np.ndarray, solid: np.ndarray, spacing: np.ndarray) -> np
     -------
     (X, Y, Z) bool ndarray
     """
-    core = _core(solid, THREAD_MM, spacing)
+    # SciPy, which labels the parts, has one thread.
+    core, thick = spread_calls(
+        lambda of: _core(of[0], of[1], spacing), [(solid, THREAD_MM), (brain, SHEET_MM)]
+    )
     if not core.any():
         return filled(largest_component(brain))
+    near = within(thick, SHEET_MM + SLACK_MM, spacing)
     tissue = solid & within(core, THREAD_MM + SLACK_MM, spacing)
-    near = within(tissue, SHEET_MM, spacing)
-    near |= within(_core(brain, SHEET_MM, spacing), SHEET_MM + SLACK_MM, spacing)
-    return filled(largest_component(brain & near))
+    near |= within(tissue, SHEET_MM, spacing)
+    near &= brain
+    box, out = box_of(near), np.zeros(brain.shape, bool)
+    out[box] = filled(largest_component(near[box]))
+    return out
 
 
 def _core(mask: np.ndarray, mm: float, spacing: np.ndarray) -> np.ndarray:
