@@ -142,22 +142,39 @@ class IntensityTable:
     ----------
     low, width : float, first grid value and step, image units
     density : (B, K) float64 ndarray, density of each class
-    slope, curvature : (B, K) float64 ndarray, ``sum_c density_c g_c`` with g the derivative of
-        ``log density_c`` by the log of the intensity, and its expected negative second derivative
     component : (B, M) float64 ndarray, weighted density of each component
+    model : IntensityModel, that was tabulated
     """
 
     low: float
     width: float
     density: np.ndarray
-    slope: np.ndarray
-    curvature: np.ndarray
     component: np.ndarray
+    model: IntensityModel
 
     @property
     def grid(self) -> np.ndarray:
         """(B,) intensities of the grid."""
         return self.low + self.width * np.arange(len(self.density))
+
+    @property
+    def slope(self) -> np.ndarray:
+        """(B, K) ``sum_c density_c g_c``, g the derivative of ``log density_c`` by log intensity.
+
+        Like the curvature it is made when it is asked for, which few E-steps are followed by.
+        """
+        y, m, v = self.grid[:, None], self.model.means, self.model.variances
+        return self._by_class(self.component * (m - y) * y / v)
+
+    @property
+    def curvature(self) -> np.ndarray:
+        """(B, K) the same with the expected negative second derivative in place of g."""
+        y, v = self.grid[:, None], self.model.variances
+        return self._by_class(self.component * y * y / v)
+
+    def _by_class(self, values: np.ndarray) -> np.ndarray:
+        """(B, K) sums over the components of each class of (B, M) values."""
+        return np.asarray(values @ _members(self.model, self.density.shape[1]))
 
     @property
     def rows(self) -> np.ndarray:
@@ -179,15 +196,13 @@ def tabulate(
     m, v = model.means, model.variances
     component = model.weights * np.exp(-0.5 * (y - m) ** 2 / v) / np.sqrt(2 * np.pi * v)
     component[component < 1e-30] = 0.0  # denormal numbers are slow
-    member = np.equal.outer(model.owner, np.arange(len(floor))).astype(np.float64)
-    return IntensityTable(
-        low,
-        width,
-        component @ member + floor,
-        (component * (m - y) * y / v) @ member,
-        (component * y * y / v) @ member,
-        component,
-    )
+    density = component @ _members(model, len(floor)) + floor
+    return IntensityTable(low, width, density, component, model)
+
+
+def _members(model: IntensityModel, n_classes: int) -> np.ndarray:
+    """(M, K) one where a component is of a class."""
+    return np.equal.outer(model.owner, np.arange(n_classes)).astype(np.float64)
 
 
 def component_sums(model: IntensityModel, table: IntensityTable, counts: np.ndarray) -> np.ndarray:
