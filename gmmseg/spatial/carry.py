@@ -9,7 +9,7 @@ from numba import njit
 
 from gmmseg.spatial.boxes import Box
 from gmmseg.spatial.lattice import Lattice
-from gmmseg.spatial.sampling import moved_point, read_maps
+from gmmseg.spatial.sampling import displaced_row, moved_point, read_maps
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -102,9 +102,12 @@ def _sample(
     out: np.ndarray,
 ) -> None:
     _, ny, nz, _ = out.shape
+    row = np.empty((displacement.shape[2], 3))
     for i in range(start, stop):
+        x = first[0] + i * first[3]
         for j in range(ny):
+            y = first[1] + j * first[4]
+            displaced_row(displacement, x, y, row)
             for k in range(nz):
-                x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
-                px, py, pz = moved_point(to_map, displacement, x, y, z)
+                px, py, pz = moved_point(to_map, row, x, y, first[2] + k * first[5])
                 read_maps(maps, px, py, pz, out[i, j, k])

@@ -14,7 +14,7 @@ from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.labelling import NEVER, tempered_prior, way_to_atlas
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.partial import PartialVolume, estimate_fractions
-from gmmseg.spatial.sampling import moved_point
+from gmmseg.spatial.sampling import displaced_row, moved_point
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -51,13 +51,16 @@ def _expected(
 ) -> None:
     """Prior of each tissue, and how far the mean that its classes have there is from its own."""
     prior, share, offset = np.empty(maps.shape[3]), np.empty(3), np.empty(3)
+    row = np.empty((displacement.shape[2], 3))
     for i in range(begin, stop):
+        x = first[0] + i * first[3]
         for j in range(brain.shape[1]):
+            y = first[1] + j * first[4]
+            displaced_row(displacement, x, y, row)
             for k in range(brain.shape[2]):
                 if not brain[i, j, k]:
                     continue
-                x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
-                px, py, pz = moved_point(to_atlas, displacement, x, y, z)
+                px, py, pz = moved_point(to_atlas, row, x, y, first[2] + k * first[5])
                 tempered_prior(maps, px, py, pz, n_inside, prior)
                 share[:] = 0.0
                 offset[:] = 0.0

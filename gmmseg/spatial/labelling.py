@@ -12,7 +12,7 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
-from gmmseg.spatial.sampling import moved_point, read_maps, sample_prior
+from gmmseg.spatial.sampling import displaced_row, moved_point, read_maps, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 from gmmseg.threads import spread
 
@@ -123,16 +123,18 @@ def _log_joint(
 ) -> None:
     _, ny, nz = values.shape
     n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
-    prior = np.empty(n_classes)
+    prior, row = np.empty(n_classes), np.empty((displacement.shape[2], 3))
     for i in range(begin, stop):
+        x = first[0] + i * first[3]
         for j in range(ny):
+            y = first[1] + j * first[4]
+            displaced_row(displacement, x, y, row)
             for k in range(nz):
                 if not room[i, j, k]:
                     for m in range(n_labels):
                         out[i, j, k, m] = -NEVER if m < n_labels - 1 else 0.0
                     continue
-                x, y, z = first[0] + i * first[3], first[1] + j * first[4], first[2] + k * first[5]
-                px, py, pz = moved_point(to_atlas, displacement, x, y, z)
+                px, py, pz = moved_point(to_atlas, row, x, y, first[2] + k * first[5])
                 tempered_prior(maps, px, py, pz, n_inside, prior)
                 # A missing voxel says nothing: its density is one for every class.
                 known = not np.isnan(values[i, j, k])
@@ -164,7 +166,7 @@ def way_to_atlas(
     first : (6,) float64 ndarray, lattice index of the first voxel of the box, and of one step
     to_atlas : (4, 4) float64 ndarray, lattice index to voxel of the atlas
     displacement : (n_0, n_1, n_2, 3) float32 ndarray, voxels of the atlas; see
-        :func:`gmmseg.spatial.sampling.moved_point`
+        :func:`gmmseg.spatial.sampling.displaced_row`
     """
     to_voxel = np.linalg.inv(atlas.affine)
     start = np.array([side.start for side in box]) / lattice.step - lattice.first

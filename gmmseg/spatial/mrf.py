@@ -30,11 +30,18 @@ STILL = 1e-3
 
 @njit(cache=True, nogil=True)
 def _unary(first: int, stop: int, log_joint: np.ndarray, q: np.ndarray) -> None:
-    """Posterior of each voxel by itself."""
+    """Posterior of each voxel by itself; what is sure to lie outside is alike from end to end."""
     _, ny, nz, n_classes = q.shape
     for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
+                alike = k > 0
+                for c in range(n_classes):
+                    alike = alike and log_joint[i, j, k, c] == log_joint[i, j, k - 1, c]
+                if alike:
+                    for c in range(n_classes):
+                        q[i, j, k, c] = q[i, j, k - 1, c]
+                    continue
                 top = log_joint[i, j, k, 0]
                 for c in range(1, n_classes):
                     top = max(top, log_joint[i, j, k, c])

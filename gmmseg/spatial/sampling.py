@@ -28,47 +28,64 @@ def corner(x: float, n: int) -> tuple[int, float]:
 
 
 @njit(cache=True, nogil=True)
+def displaced_row(displacement: np.ndarray, x: float, y: float, row: np.ndarray) -> None:
+    """Displacements along one row of a lattice, for :func:`moved_point`.
+
+    ``displacement`` (n_0, n_1, n_2, 3), in voxels of a map, is interpolated linearly at the lattice
+    indices ``x`` and ``y`` and held constant beyond its border; ``row`` (n_2, 3) is written.
+    """
+    a, fa = corner(x, displacement.shape[0])
+    b, fb = corner(y, displacement.shape[1])
+    w00, w01, w10, w11 = (1 - fa) * (1 - fb), (1 - fa) * fb, fa * (1 - fb), fa * fb
+    for c in range(len(row)):
+        for axis in range(3):
+            row[c, axis] = (
+                w00 * displacement[a, b, c, axis]
+                + w01 * displacement[a, b + 1, c, axis]
+                + w10 * displacement[a + 1, b, c, axis]
+                + w11 * displacement[a + 1, b + 1, c, axis]
+            )
+
+
+@njit(cache=True, nogil=True)
 def moved_point(
-    to_map: np.ndarray, displacement: np.ndarray, x: float, y: float, z: float
+    to_map: np.ndarray, row: np.ndarray, x: float, y: float, z: float
 ) -> tuple[float, float, float]:
     """Where a place of the lattice comes to lie in a map.
 
-    ``to_map`` (4, 4) leads there from lattice indices, ``displacement`` (n_0, n_1, n_2, 3), in
-    voxels of the map, is interpolated linearly and held constant beyond its border.
+    ``to_map`` (4, 4) leads there from lattice indices, ``row`` is the :func:`displaced_row` at
+    ``x`` and ``y``.
     """
+    c, f = corner(z, len(row))
     px = to_map[0, 0] * x + to_map[0, 1] * y + to_map[0, 2] * z + to_map[0, 3]
     py = to_map[1, 0] * x + to_map[1, 1] * y + to_map[1, 2] * z + to_map[1, 3]
     pz = to_map[2, 0] * x + to_map[2, 1] * y + to_map[2, 2] * z + to_map[2, 3]
-    a, fa = corner(x, displacement.shape[0])
-    b, fb = corner(y, displacement.shape[1])
-    c, fc = corner(z, displacement.shape[2])
-    for da in range(2):
-        for db in range(2):
-            for dc in range(2):
-                w = (fa if da else 1 - fa) * (fb if db else 1 - fb) * (fc if dc else 1 - fc)
-                px += w * displacement[a + da, b + db, c + dc, 0]
-                py += w * displacement[a + da, b + db, c + dc, 1]
-                pz += w * displacement[a + da, b + db, c + dc, 2]
-    return px, py, pz
+    return (
+        px + (1 - f) * row[c, 0] + f * row[c + 1, 0],
+        py + (1 - f) * row[c, 1] + f * row[c + 1, 1],
+        pz + (1 - f) * row[c, 2] + f * row[c + 1, 2],
+    )
 
 
 @njit(cache=True, nogil=True)
 def read_maps(maps: np.ndarray, x: float, y: float, z: float, values: np.ndarray) -> None:
-    """Interpolate maps (X, Y, Z, K) at a point, in their voxels, held to the border.
+    """Interpolate maps (X, Y, Z, K) linearly at a point, in their voxels, held to the border.
 
     ``values`` (K,) is written.
     """
-    a, fa = corner(x, maps.shape[0])
-    b, fb = corner(y, maps.shape[1])
-    c, fc = corner(z, maps.shape[2])
-    for m in range(len(values)):
-        values[m] = 0.0
-    for da in range(2):
-        for db in range(2):
-            for dc in range(2):
-                w = (fa if da else 1 - fa) * (fb if db else 1 - fb) * (fc if dc else 1 - fc)
-                for m in range(len(values)):
-                    values[m] += w * maps[a + da, b + db, c + dc, m]
+    i, fx = corner(x, maps.shape[0])
+    j, fy = corner(y, maps.shape[1])
+    k, fz = corner(z, maps.shape[2])
+    z0, z1 = np.float32(1.0 - fz), np.float32(fz)
+    w00, w01 = np.float32((1.0 - fx) * (1.0 - fy)), np.float32((1.0 - fx) * fy)
+    w10, w11 = np.float32(fx * (1.0 - fy)), np.float32(fx * fy)
+    for c in range(len(values)):
+        values[c] = (
+            w00 * (z0 * maps[i, j, k, c] + z1 * maps[i, j, k + 1, c])
+            + w01 * (z0 * maps[i, j + 1, k, c] + z1 * maps[i, j + 1, k + 1, c])
+            + w10 * (z0 * maps[i + 1, j, k, c] + z1 * maps[i + 1, j, k + 1, c])
+            + w11 * (z0 * maps[i + 1, j + 1, k, c] + z1 * maps[i + 1, j + 1, k + 1, c])
+        )
 
 
 def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> None:
@@ -87,21 +104,8 @@ def sample_prior(maps: np.ndarray, points: np.ndarray, prior: np.ndarray) -> Non
 def _interpolate(
     first: int, stop: int, maps: np.ndarray, points: np.ndarray, prior: np.ndarray
 ) -> None:
-    nx, ny, nz, n_classes = maps.shape
     for n in range(first, stop):
-        i, fx = corner(points[n, 0], nx)
-        j, fy = corner(points[n, 1], ny)
-        k, fz = corner(points[n, 2], nz)
-        z0, z1 = np.float32(1.0 - fz), np.float32(fz)
-        w00, w01 = np.float32((1.0 - fx) * (1.0 - fy)), np.float32((1.0 - fx) * fy)
-        w10, w11 = np.float32(fx * (1.0 - fy)), np.float32(fx * fy)
-        for c in range(n_classes):
-            prior[n, c] = (
-                w00 * (z0 * maps[i, j, k, c] + z1 * maps[i, j, k + 1, c])
-                + w01 * (z0 * maps[i, j + 1, k, c] + z1 * maps[i, j + 1, k + 1, c])
-                + w10 * (z0 * maps[i + 1, j, k, c] + z1 * maps[i + 1, j, k + 1, c])
-                + w11 * (z0 * maps[i + 1, j + 1, k, c] + z1 * maps[i + 1, j + 1, k + 1, c])
-            )
+        read_maps(maps, points[n, 0], points[n, 1], points[n, 2], prior[n])
 
 
 @njit(cache=True, inline="always")

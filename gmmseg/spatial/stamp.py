@@ -17,7 +17,8 @@ def stamped(mask: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     ----------
     mask : (X, Y, Z) bool ndarray
     offsets : (N, 3) int ndarray, voxels
-        Of a convex element around zero: what an inner voxel reaches, one at the border does too.
+        Of a convex element around zero: what an inner voxel reaches, one at the border does too,
+        and what it has along the last axis has no gap.
 
     Returns
     -------
@@ -30,32 +31,52 @@ def stamped(mask: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     >>> int(stamped(mask, np.array([(-1, 0, 0), (0, 0, 0), (1, 0, 0)])).sum())
     2
     """
+    lines = np.unique(offsets[:, :2], axis=0)
+    of_line = [offsets[(offsets[:, :2] == line).all(axis=1), 2] for line in lines]
+    lines = np.column_stack([lines, [z.min() for z in of_line], [z.max() for z in of_line]])
     out = np.zeros(mask.shape, bool)
-    spread(_stamp, len(mask), np.ascontiguousarray(mask), offsets, out)
+    spread(_stamp, len(mask), np.ascontiguousarray(mask), lines, out)
     return out
 
 
-@njit(cache=True, nogil=True)
-def _stamp(first: int, stop: int, mask: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
-    """Set ``out`` at all ``offsets`` (N, 3) from the border of a mask.
+@njit(cache=True, inline="always")
+def _at_border(mask: np.ndarray, i: int, j: int, k: int) -> bool:
+    """Whether a voxel of a mask has a face to one that is not of it."""
+    nx, ny, nz = mask.shape
+    return (
+        (i > 0 and not mask[i - 1, j, k])
+        or (i < nx - 1 and not mask[i + 1, j, k])
+        or (j > 0 and not mask[i, j - 1, k])
+        or (j < ny - 1 and not mask[i, j + 1, k])
+        or (k > 0 and not mask[i, j, k - 1])
+        or (k < nz - 1 and not mask[i, j, k + 1])
+    )
 
+
+@njit(cache=True, nogil=True)
+def _stamp(first: int, stop: int, mask: np.ndarray, lines: np.ndarray, out: np.ndarray) -> None:
+    """Set ``out`` in a mask and at all ``lines`` (N, 4) from its border, a run of it at a time.
+
+    A line is an offset along the first two axes, and from where to where it goes along the third.
     Several threads may set one voxel; all of them set it to the same.
     """
     nx, ny, nz = mask.shape
     for i in range(first, stop):
         for j in range(ny):
-            for k in range(nz):
-                if not mask[i, j, k]:
-                    continue
-                out[i, j, k] = True
-                border = False
-                for d in (-1, 1):
-                    border |= 0 <= i + d < nx and not mask[i + d, j, k]
-                    border |= 0 <= j + d < ny and not mask[i, j + d, k]
-                    border |= 0 <= k + d < nz and not mask[i, j, k + d]
-                if not border:
-                    continue
-                for n in range(len(offsets)):
-                    a, b, c = i + offsets[n, 0], j + offsets[n, 1], k + offsets[n, 2]
-                    if 0 <= a < nx and 0 <= b < ny and 0 <= c < nz:
-                        out[a, b, c] = True
+            begun = -1  # where the present run of border voxels began
+            for k in range(nz + 1):
+                inside = k < nz and mask[i, j, k]
+                if inside:
+                    out[i, j, k] = True
+                if inside and _at_border(mask, i, j, k):
+                    begun = k if begun < 0 else begun
+                elif begun >= 0:
+                    for n in range(len(lines)):
+                        a, b = i + lines[n, 0], j + lines[n, 1]
+                        if 0 <= a < nx and 0 <= b < ny:
+                            low, high = (
+                                begun + lines[n, 2],
+                                k + lines[n, 3],
+                            )  # the run ends at k - 1
+                            out[a, b, max(low, 0) : min(high, nz)] = True
+                    begun = -1

@@ -19,7 +19,11 @@ def test_nothing_lies_beyond_the_box_and_each_face_of_it_is_touched(seed, densit
     rng = np.random.default_rng(seed)
     mask = rng.random((7, 9, 5)) < density
     mask[tuple(rng.integers(0, mask.shape))] = True
-    cut = mask[box_of(np.asfortranarray(mask))]
+    # in any order of memory, also one that runs backwards, as scans turned to RAS+ have
+    flip = tuple(slice(None, None, int(step)) for step in rng.choice([-1, 1], 3))
+    laid_out = np.ascontiguousarray(mask.transpose(2, 0, 1)[flip])[flip].transpose(1, 2, 0)
+    assert np.array_equal(laid_out, mask)
+    cut = mask[box_of(laid_out)]
     assert cut.sum() == mask.sum()
     for axis in range(3):
         assert cut.take(0, axis).any()

@@ -113,3 +113,10 @@ def test_labels_are_the_likeliest_tissue_of_the_voxels_in_the_brain(rng):
     assert labels.sum() == expected.sum()
     shares = q[..., :3] / q[..., :3].sum(-1, keepdims=True)
     np.testing.assert_allclose(posteriors[box], np.where(brain[..., None], shares, 0), atol=1e-6)
+
+
+def test_the_likeliest_class_is_the_first_of_the_largest(rng):
+    values = rng.integers(0, 4, (7, 5, 6, 4)).astype(np.float32)  # with many ties
+    for n in (4, 3):
+        expected = np.isin(values[..., :n].argmax(axis=-1), [0, 2])
+        assert np.array_equal(labelling.is_likeliest([0, 2], values, n), expected)

@@ -119,6 +119,15 @@ def test_without_coupling_the_field_is_the_posterior_of_each_voxel(rng):
     np.testing.assert_allclose(bound, [evidence], rtol=1e-6)
 
 
+def test_voxels_alike_side_by_side_have_one_posterior_and_others_their_own(rng):
+    log_joint = rng.normal(size=(3, 4, 12, 3)).astype(np.float32)
+    log_joint[:, :, 4:9] = log_joint[:, :, 4:5]
+    log_joint[:, :, 10, 0] = log_joint[:, :, 9, 0]  # alike in one class is not alike
+    q, _ = mean_field(log_joint, np.ones(log_joint.shape[:3], bool), (1, 1, 1), 0.0)
+    np.testing.assert_allclose(q, softmax(log_joint.astype(np.float64), axis=-1), atol=1e-6)
+    assert (q[:, :, 4:9] == q[:, :, 4:5]).all()
+
+
 def test_voxels_out_of_play_keep_their_posterior_and_still_sway_their_neighbours(rng):
     log_joint, active = problem(rng, share=0.5)
     q, _ = mean_field(log_joint, active, (1, 1, 1), 0.8)

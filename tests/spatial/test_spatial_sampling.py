@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from gmmseg.spatial.sampling import REACH, sample_prior, score_at
+from gmmseg.spatial.sampling import REACH, displaced_row, moved_point, sample_prior, score_at
 
 SHAPE = (6, 7, 5)
 N = 300
@@ -38,6 +38,20 @@ def test_priors_between_voxels_are_interpolated_and_held_to_the_border(rng):
         axis=1,
     )
     np.testing.assert_allclose(prior_at(maps, points), expected, atol=1e-5)
+
+
+def test_points_of_a_lattice_move_as_its_displacement_is_interpolated(rng):
+    displacement = rng.normal(size=(*SHAPE, 3)).astype(np.float32)
+    to_map = np.vstack([rng.normal(size=(3, 4)), [0, 0, 0, 1]])
+    row = np.empty((SHAPE[2], 3))
+    for x, y, z in rng.uniform(-1, np.array(SHAPE) + 0.5, (50, 3)):  # and beyond its border
+        displaced_row(displacement, x, y, row)
+        by = [
+            map_coordinates(d, [[x], [y], [z]], np.float64, order=1, mode="nearest")[0]
+            for d in np.moveaxis(displacement, -1, 0)
+        ]
+        expected = (to_map @ [x, y, z, 1])[:3] + by
+        np.testing.assert_allclose(moved_point(to_map, row, x, y, z), expected, atol=1e-6)
 
 
 def test_the_score_is_the_rise_of_the_evidence_from_one_side_to_the_other(rng):
