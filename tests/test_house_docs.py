@@ -42,7 +42,7 @@ def desk(tmp_path, monkeypatch):
 def test_the_readme_has_the_two_commands_of_a_fresh_machine():
     run, test = (block.strip() for block in blocks(ROOT / "README.md", "bash"))
     assert run == "pip install . && gmmseg brain sample_images/sub-sim_T1w.nii.gz -o out"
-    assert test == 'pip install ".[test]" && pytest'
+    assert test == 'pip install ".[test]" && pytest -n 2 --dist loadfile'
 
 
 def test_the_first_command_of_the_readme_writes_the_files_that_the_readme_lists(desk):
