@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
-from gmmseg import brainhistogram, report, volume
+from gmmseg import bins, brainhistogram, report, volume
 from gmmseg.volume import Volume
 
 
@@ -133,3 +133,8 @@ def test_missing_voxels_do_not_spoil_the_picture(result):
     holes = result.corrected.copy()
     holes[result.mask] = np.where(np.arange(result.mask.sum()) % 7 == 0, np.nan, 50.0)
     report.draw(dataclasses.replace(result, corrected=holes))
+
+
+def test_holes_that_have_a_rhythm_leave_a_sample_all_the_same():
+    values = np.where(np.arange(700) % 7 == 0, np.nan, 1.0)
+    assert len(bins.some_finite(values, 100)) >= 100
