@@ -120,7 +120,7 @@ def run_job(
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
     staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     given_up = Event()
-    model = Thread(target=_load_model, args=(job, given_up))  # while the scan is inflated
+    model = Thread(target=_load_model, args=(given_up,))  # while the scan is inflated
     model.start()
     try:
         scan = volume.read(job.scan, volume=job.volume)
@@ -191,7 +191,7 @@ def _nobody(*_: object) -> None:
     """Where no one watches."""
 
 
-def _load_model(job: Job, given_up: Event) -> None:
+def _load_model(given_up: Event) -> None:
     """Load the compiled kernels and run the first, which wakes the compiler."""
     import_module("gmmseg.workflows.brain")
     from gmmseg.spatial.blur import blurred
@@ -199,7 +199,7 @@ def _load_model(job: Job, given_up: Event) -> None:
 
     if given_up.is_set():  # compiling them, in the first run of all, takes seconds
         return
-    use_threads(job.settings.get("threads"))
+    use_threads(1)  # of this thread: a program that leaves meanwhile starts no others
     blurred(np.ones((2, 2, 2, 1), np.float32), np.ones(3))
 
 

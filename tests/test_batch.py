@@ -1,6 +1,7 @@
 """One job: everything is written or nothing, and nothing that was there is lost."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -14,6 +15,14 @@ from gmmseg import report, staging, volume
 from gmmseg.batch import Job, _load_model, run_job
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
+from gmmseg.spatial.blur import blurred
+from gmmseg.threads import use_threads
+
+
+def beside(function, *args):
+    """Call a function on a thread of its own, and raise what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(function, *args).result()
 
 
 @pytest.fixture
@@ -219,16 +228,29 @@ def test_kernels_are_not_compiled_for_a_scan_that_was_given_up(scan, calls, monk
     started = []
     monkeypatch.setattr("gmmseg.spatial.blur.blurred", lambda *_: started.append("kernel"))
     given_up = Event()
-    _load_model(Job(scan), given_up)
+    beside(_load_model, given_up)
     assert started == ["kernel"]
     given_up.set()
-    _load_model(Job(scan), given_up)
+    beside(_load_model, given_up)
     assert started == ["kernel"]
+
+
+def test_the_model_is_loaded_where_no_thread_can_be_started_any_more(monkeypatch, several_threads):
+    """As in a program that leaves, since the output folder cannot be made, while it loads."""
+
+    def shut_down():
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr("gmmseg.threads._workers", shut_down)
+    use_threads(several_threads)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        blurred(np.ones((4, 4, 4, 1), np.float32), np.ones(3))
+    beside(_load_model, Event())
 
 
 def test_a_scan_that_cannot_be_read_is_given_up(tmp_path, calls, monkeypatch):
     seen = []
-    monkeypatch.setattr("gmmseg.batch._load_model", lambda _, given_up: seen.append(given_up))
+    monkeypatch.setattr("gmmseg.batch._load_model", seen.append)
     with pytest.raises(InputError, match="does not exist"):
         run_job(Job(tmp_path / "nothing.nii", tmp_path / "out"))
     assert seen[0].is_set()
