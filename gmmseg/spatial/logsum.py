@@ -13,7 +13,8 @@ def multiplied(total: float, product: float, factor: float) -> tuple[float, floa
     """A sum of logs and a product whose log is to be added, with one more factor in the product.
 
     The log is taken where the product would soon leave the range of a float; what is sought in the
-    end is ``total + log(product)``. Zero, infinity and NaN go on to the sum as their logs would.
+    end is ``total + log(product)``, nats. A factor is to lie between ``SMALL`` and ``LARGE``, or to
+    be zero, infinite or NaN, which go on to the sum as their logs would.
 
     >>> total, product = 0.0, 1.0
     >>> for factor in (1e-100, 1e-90, 2.0):

@@ -74,9 +74,7 @@ def _stamp(first: int, stop: int, mask: np.ndarray, lines: np.ndarray, out: np.n
                     for n in range(len(lines)):
                         a, b = i + lines[n, 0], j + lines[n, 1]
                         if 0 <= a < nx and 0 <= b < ny:
-                            low, high = (
-                                begun + lines[n, 2],
-                                k + lines[n, 3],
-                            )  # the run ends at k - 1
-                            out[a, b, max(low, 0) : min(high, nz)] = True
+                            low = max(begun + lines[n, 2], 0)
+                            stop_at = min(k + lines[n, 3], nz)  # the run ends at k - 1
+                            out[a, b, low:stop_at] = True
                     begun = -1

@@ -88,6 +88,14 @@ def test_parts_are_taken_from_their_class_and_nothing_else(atlas):
         np.testing.assert_allclose(total, atlas.maps[..., k], atol=1e-6)
 
 
+def test_a_brain_without_its_head_has_the_same_parts(atlas):
+    """Whichever is done first; a head that took its shares along would leave no parts at all."""
+    first, last = atlas.without_head().parted(), atlas.parted().without_head()
+    assert set(PARTS) <= set(first.names)
+    assert (first.names, first.labels) == (last.names, last.labels)
+    assert np.array_equal(first.maps, last.maps)
+
+
 def test_an_atlas_that_knows_no_parts_stays_as_it_is(atlas):
     coarse = atlas.smoothed(6.0)
     assert coarse.parted() is coarse
