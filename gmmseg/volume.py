@@ -27,7 +27,7 @@ GRID_TOLERANCE_MM = 0.05
 """How far corner voxels of two grids may lie apart; above header rounding, far below a voxel."""
 
 GZIP = 31  # window of 32 KiB, with the header and check sum of gzip
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 25
 
 # NIfTI fields that say where the voxels are; everything else of the input's header stays behind.
 _GEOMETRY = (
