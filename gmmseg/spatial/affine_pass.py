@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from gmmseg.spatial.logsum import multiplied
-from gmmseg.spatial.sampling import corner
+from gmmseg.spatial.sampling import between, corner, corner_evidence
 from gmmseg.threads import N_BLOCKS, spread_blocks
 
 
@@ -39,19 +39,24 @@ def _evidence(
         i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
         j, fy = corner(_at(to_voxel, 1, x, y, z), ny)
         k, fz = corner(_at(to_voxel, 2, x, y, z), nz)
-        for c in range(n_classes):
-            prior[n, c] = 0.0
-        for di in range(2):
-            wx = fx if di else 1.0 - fx
-            for dj in range(2):
-                wxy = wx * (fy if dj else 1.0 - fy)
-                for dk in range(2):
-                    w = np.float32(wxy * (fz if dk else 1.0 - fz))
-                    for c in range(n_classes):
-                        prior[n, c] += w * maps[i + di, j + dj, k + dk, c]
-        value = 0.0
-        for c in range(n_classes):
-            value += prior[n, c] * density[bins[n], c]
+        ex, ey, ez = 1.0 - fx, 1.0 - fy, 1.0 - fz
+        w000, w001 = np.float32(ex * ey * ez), np.float32(ex * ey * fz)
+        w010, w011 = np.float32(ex * fy * ez), np.float32(ex * fy * fz)
+        w100, w101 = np.float32(fx * ey * ez), np.float32(fx * ey * fz)
+        w110, w111 = np.float32(fx * fy * ez), np.float32(fx * fy * fz)
+        row, value = bins[n], 0.0
+        for c in range(n_classes):  # no class waits for the one before
+            prior[n, c] = (
+                w000 * maps[i, j, k, c]
+                + w001 * maps[i, j, k + 1, c]
+                + w010 * maps[i, j + 1, k, c]
+                + w011 * maps[i, j + 1, k + 1, c]
+                + w100 * maps[i + 1, j, k, c]
+                + w101 * maps[i + 1, j, k + 1, c]
+                + w110 * maps[i + 1, j + 1, k, c]
+                + w111 * maps[i + 1, j + 1, k + 1, c]
+            )
+            value += prior[n, c] * density[row, c]
         total, product = multiplied(total, product, value)
     totals[block] = total + np.log(product)
 
@@ -98,7 +103,7 @@ def _score(
     slopes: np.ndarray,
     squares: np.ndarray,
 ) -> None:
-    nx, ny, nz, n_classes = maps.shape
+    nx, ny, nz, _ = maps.shape
     slope, square = slopes[block], squares[block]
     local, score = np.ones(4), np.empty(3)
     total, product = 0.0, 1.0
@@ -107,20 +112,11 @@ def _score(
         i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
         j, fy = corner(_at(to_voxel, 1, x, y, z), ny)
         k, fz = corner(_at(to_voxel, 2, x, y, z), nz)
-        value, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
-        for di in range(2):
-            wx, sx = (fx, 1.0) if di else (1.0 - fx, -1.0)
-            for dj in range(2):
-                wy, sy = (fy, 1.0) if dj else (1.0 - fy, -1.0)
-                for dk in range(2):
-                    wz, sz = (fz, 1.0) if dk else (1.0 - fz, -1.0)
-                    here = 0.0
-                    for c in range(n_classes):
-                        here += maps[i + di, j + dj, k + dk, c] * density[bins[n], c]
-                    value += wx * wy * wz * here
-                    gx += sx * wy * wz * here
-                    gy += wx * sy * wz * here
-                    gz += wx * wy * sz * here
+        a, b, c, d, e, f, g, h = corner_evidence(maps, i, j, k, density, bins[n])
+        low, high = between(a, b, c, d, fy, fz), between(e, f, g, h, fy, fz)
+        value, gx = (1.0 - fx) * low + fx * high, high - low
+        gy = between(c - a, d - b, g - e, h - f, fx, fz)
+        gz = between(b - a, d - c, f - e, h - g, fx, fy)
         total, product = multiplied(total, product, value)
         local[0], local[1], local[2] = x, y, z
         score[0], score[1], score[2] = gx / value, gy / value, gz / value

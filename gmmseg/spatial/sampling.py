@@ -118,7 +118,29 @@ def _mixed(maps: np.ndarray, i: int, j: int, k: int, density: np.ndarray, row: i
 
 
 @njit(cache=True, inline="always")
-def _between(a: float, b: float, c: float, d: float, u: float, v: float) -> float:
+def corner_evidence(
+    maps: np.ndarray, i: int, j: int, k: int, density: np.ndarray, row: int
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Evidence of one row of densities at the corners of a cell of the atlas, the last axis first.
+
+    All at a time: no sum waits for the one before.
+    """
+    a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for m in range(maps.shape[3]):
+        p = density[row, m]
+        a += maps[i, j, k, m] * p
+        b += maps[i, j, k + 1, m] * p
+        c += maps[i, j + 1, k, m] * p
+        d += maps[i, j + 1, k + 1, m] * p
+        e += maps[i + 1, j, k, m] * p
+        f += maps[i + 1, j, k + 1, m] * p
+        g += maps[i + 1, j + 1, k, m] * p
+        h += maps[i + 1, j + 1, k + 1, m] * p
+    return a, b, c, d, e, f, g, h
+
+
+@njit(cache=True, inline="always")
+def between(a: float, b: float, c: float, d: float, u: float, v: float) -> float:
     """Bilinear interpolation; ``u`` leads from a and b to c and d, ``v`` from a to b."""
     return (1.0 - u) * ((1.0 - v) * a + v * b) + u * ((1.0 - v) * c + v * d)
 
@@ -139,7 +161,7 @@ def _face(
     """Evidence on the lower face across ``axis`` of the cell at a voxel of the atlas."""
     du, dw = (0, 1) if axis == 0 else (1, 0)  # one side of the face is along x, or else along y
     dv, dt = (0, 1) if axis == 2 else (1, 0)  # the other is along z, or else along y
-    return _between(
+    return between(
         _mixed(maps, i, j, k, density, row),
         _mixed(maps, i, j + dt, k + dv, density, row),
         _mixed(maps, i + du, j + dw, k, density, row),
@@ -194,27 +216,17 @@ def _score(
     density: np.ndarray,
     score: np.ndarray,
 ) -> None:
-    nx, ny, nz, n_classes = maps.shape
+    nx, ny, nz, _ = maps.shape
     low, high = np.empty(3), np.empty(3)  # evidence on the two faces of the cell across each axis
     for n in range(first, stop):
         row = rows[n]
         i, fx = corner(points[n, 0], nx)
         j, fy = corner(points[n, 1], ny)
         k, fz = corner(points[n, 2], nz)
-        a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for m in range(n_classes):
-            p = density[row, m]
-            a += maps[i, j, k, m] * p
-            b += maps[i, j, k + 1, m] * p
-            c += maps[i, j + 1, k, m] * p
-            d += maps[i, j + 1, k + 1, m] * p
-            e += maps[i + 1, j, k, m] * p
-            f += maps[i + 1, j, k + 1, m] * p
-            g += maps[i + 1, j + 1, k, m] * p
-            h += maps[i + 1, j + 1, k + 1, m] * p
-        low[0], high[0] = _between(a, b, c, d, fy, fz), _between(e, f, g, h, fy, fz)
-        low[1], high[1] = _between(a, b, e, f, fx, fz), _between(c, d, g, h, fx, fz)
-        low[2], high[2] = _between(a, c, e, g, fx, fy), _between(b, d, f, h, fx, fy)
+        a, b, c, d, e, f, g, h = corner_evidence(maps, i, j, k, density, row)
+        low[0], high[0] = between(a, b, c, d, fy, fz), between(e, f, g, h, fy, fz)
+        low[1], high[1] = between(a, b, e, f, fx, fz), between(c, d, g, h, fx, fz)
+        low[2], high[2] = between(a, c, e, g, fx, fy), between(b, d, f, h, fx, fy)
         for axis in range(3):
             here, fraction = (i, j, k)[axis], (fx, fy, fz)[axis]
             at, beyond = _beyond(here, fraction, maps.shape[axis]), 0.0
