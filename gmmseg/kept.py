@@ -18,6 +18,7 @@ from isal import igzip, isal_zlib
 
 FOLDER = "GMMSEG_CACHE"
 """Environment variable that names another folder; if it is empty, nothing is kept."""
+PIECE_BYTES = 1 << 23  # inflated at a time
 GENERATIONS = 3  # of one name, for environments that share the folder; older ones are removed
 
 
@@ -102,7 +103,24 @@ def _unpacked(content: bytes) -> tuple[np.ndarray, ...]:
     """Inflate the arrays a piece at a time, so that they never stand in memory twice."""
     with igzip.IGzipFile(fileobj=io.BytesIO(content)) as stream:
         count = int.from_bytes(stream.read(1), "little")
-        arrays = [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
+        arrays = [_inflated(stream) for _ in range(count)]
         if not arrays or stream.read(1):  # the end, which has the check sum, is to be seen
             raise ValueError("These are not the arrays that were packed.")
     return tuple(arrays)
+
+
+def _inflated(stream: igzip.IGzipFile) -> np.ndarray:
+    """The next array of a stream.
+
+    NumPy asks for a quarter of a MB at a time, and waits for the interpreter each time, which other
+    threads hold while modules are loaded.
+    """
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("This is not an array as it was packed.")
+    shape, across, dtype = np.lib.format.read_array_header_1_0(stream)
+    array = np.empty(shape, dtype, order="F" if across else "C")
+    flat = array.ravel(order="K").view(np.uint8)
+    for first in range(0, flat.size, PIECE_BYTES):
+        part = flat[first : first + PIECE_BYTES]
+        part[...] = np.frombuffer(stream.read(part.size), np.uint8)
+    return array

@@ -1,23 +1,33 @@
-"""The packaged brain template: ICBM 2009a symmetric tissue maps, as nilearn ships them."""
+"""The packaged brain template: ICBM 2009a symmetric tissue maps, as nilearn ships them.
+
+What makes the atlas is imported where it is made: the kept one is inflated meanwhile.
+"""
+
+from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from gmmseg.kept import kept
 from gmmseg.labels import TISSUES
-from gmmseg.spatial import atlas, blur, foreground, regions
 
-_CODE = tuple(Path(str(m.__file__)) for m in (atlas, blur, foreground, regions))
+if TYPE_CHECKING:
+    from gmmseg.spatial.atlas import TissueAtlas
+
+_CODE = tuple(
+    Path(__file__).parent / "spatial" / f"{name}.py"
+    for name in ("atlas", "blur", "foreground", "regions")
+)
 
 
 @lru_cache(maxsize=1)
-def icbm_head_atlas() -> atlas.TissueAtlas:
+def icbm_head_atlas() -> TissueAtlas:
     """Head atlas over the packaged maps of grey matter, white matter and the brain.
 
     It is made in a second, once, and then kept; see :mod:`gmmseg.kept`.
@@ -32,11 +42,15 @@ def icbm_head_atlas() -> atlas.TissueAtlas:
     """
     sources = (Path(__file__), *_CODE, *(_path(name) for name in ("gm", "wm", "t1")))
     maps, affine, shares = kept("icbm-head-atlas", sources, _made)
+    from gmmseg.spatial import atlas
+
     return atlas.TissueAtlas(maps, affine, atlas.CLASSES, atlas.LABELS, len(TISSUES), shares)
 
 
 def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Maps of the classes, their affine, and the shares of their parts."""
+    from gmmseg.spatial import atlas, regions
+
     (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
     brain = (t1 > 0) | (grey > 127) | (white > 127)
     full = np.float32(1 / 255)
@@ -52,6 +66,10 @@ def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _closed(brain: np.ndarray) -> np.ndarray:
     """A mask without holes and without gaps of less than 6 voxels."""
+    from scipy import ndimage
+
+    from gmmseg.spatial import foreground
+
     closed = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
     return foreground.filled(closed)
 
@@ -65,6 +83,8 @@ def region_maps() -> tuple[np.ndarray, np.ndarray]:
     maps : (X, Y, Z, 3) float32 ndarray, 0..1
     affine : (4, 4) ndarray, voxel index to template mm
     """
+    from gmmseg.spatial import regions
+
     (grey, affine), (white, _) = (_load(name) for name in ("gm", "wm"))
     full = np.float32(1 / 255)
     return regions.template_regions(grey * full, white * full, affine), affine

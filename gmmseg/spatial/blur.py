@@ -9,6 +9,7 @@ from scipy import ndimage
 from gmmseg.threads import spread
 
 TRUNCATE = 4.0  # standard deviations, as in scipy.ndimage
+WIDTH = 128  # numbers side by side that are blurred at a time
 
 
 def blurred(maps: np.ndarray, sigma: np.ndarray, step: Sequence[int] = (1, 1, 1)) -> np.ndarray:
@@ -37,9 +38,12 @@ def blurred(maps: np.ndarray, sigma: np.ndarray, step: Sequence[int] = (1, 1, 1)
         before, after = out.shape[:axis], out.shape[axis + 1 :]
         kept = -(-out.shape[axis] // every)
         filtered = np.empty((*before, kept, *after), np.float32)
-        lines = int(np.prod(before))
-        source = out.reshape(lines, out.shape[axis], -1)
-        spread(_blur, lines * kept, source, kernel, every, filtered.reshape(lines, kept, -1))
+        source = out.reshape(int(np.prod(before)), out.shape[axis], -1)
+        blocks = -(-source.shape[2] // WIDTH)
+        spread(
+            _blur, len(source) * blocks, source, blocks, kernel, every,
+            filtered.reshape(len(source), kept, -1),
+        )  # fmt: skip
         out = filtered
     rows = out.reshape(-1, maps.shape[-1])
     spread(_normalise, len(rows), rows)
@@ -78,20 +82,38 @@ def thinned(field: np.ndarray, pad: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _blur(
-    first: int, stop: int, source: np.ndarray, kernel: np.ndarray, step: int, out: np.ndarray
+    first: int,
+    stop: int,
+    source: np.ndarray,
+    blocks: int,
+    kernel: np.ndarray,
+    step: int,
+    out: np.ndarray,
 ) -> None:
+    """Blur along the middle axis, so many of the last at a time as stay in the cache."""
     _, n, after = source.shape
-    kept = out.shape[1]
     radius = len(kernel) // 2
-    for line in range(first, stop):
-        a, i = line // kept, line % kept
-        middle = i * step
-        for c in range(after):
-            out[a, i, c] = kernel[radius] * source[a, middle, c]
+    held = np.empty((n + 2 * radius) * WIDTH, np.float32)
+    total = np.empty(n * WIDTH, np.float32)
+    for task in range(first, stop):
+        a, low = task // blocks, task % blocks * WIDTH
+        width = min(WIDTH, after - low)
+        for i in range(n + 2 * radius):  # held constant beyond the border
+            row, at = min(max(i - radius, 0), n - 1), i * width
+            for c in range(width):
+                held[at + c] = source[a, row, low + c]
+        size = n * width
+        middle = held[radius * width :]
+        for x in range(size):
+            total[x] = kernel[radius] * middle[x]
         for t in range(1, radius + 1):  # the kernel is symmetric
-            w, low, high = kernel[radius + t], max(middle - t, 0), min(middle + t, n - 1)
-            for c in range(after):
-                out[a, i, c] += w * (source[a, low, c] + source[a, high, c])
+            weight = kernel[radius + t]
+            below, above = held[(radius - t) * width :], held[(radius + t) * width :]
+            for x in range(size):
+                total[x] += weight * (below[x] + above[x])
+        for i in range(out.shape[1]):
+            for c in range(width):
+                out[a, i, low + c] = total[i * step * width + c]
 
 
 @njit(cache=True, nogil=True)

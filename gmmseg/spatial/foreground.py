@@ -5,10 +5,12 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
+from numba import njit
 from scipy import ndimage
 
 from gmmseg.spatial.floor import negative_floor
 from gmmseg.spatial.stamp import stamped
+from gmmseg.threads import spread
 
 BLUR_MM = 3.0
 CLOSING_MM = 10.0
@@ -151,12 +153,35 @@ def stripped_brain(
 
 def _off_constant(data: np.ndarray) -> np.ndarray | None:
     """What differs from a background of one value; None where that is nearly all of the image."""
-    known = np.isfinite(data)
-    low = np.fmin.reduce(data, axis=None)  # NaN only where there is nothing else
-    background = 0.0 if np.count_nonzero(data == 0) > np.count_nonzero(data == low) else low
+    planes = np.empty((len(data), 4))
+    spread(_darkest, len(data), data, planes)
+    lowest, at_lowest, zeros, missing = planes.T
+    low = lowest.min()
+    n_low = at_lowest[lowest == low].sum()
+    background, n = (0.0, zeros.sum()) if zeros.sum() > n_low else (low, n_low)
+    n_missing = missing.sum()
+    if data.size - n - n_missing > MOST * data.size:
+        return None
     inside = np.not_equal(data, background)
-    inside &= known
-    return inside if inside.mean() <= MOST else None
+    if n_missing:
+        inside &= ~np.isnan(data)
+    return inside
+
+
+@njit(cache=True, nogil=True)
+def _darkest(first: int, stop: int, data: np.ndarray, planes: np.ndarray) -> None:
+    """Of each plane the lowest value, and how many voxels have it, are zero, or are missing."""
+    for i in range(first, stop):
+        low, n_low, zeros, missing = np.inf, 0, 0, 0
+        for j in range(data.shape[1]):
+            for k in range(data.shape[2]):
+                value = data[i, j, k]
+                if value < low:
+                    low, n_low = value, 0
+                n_low += value == low
+                zeros += value == 0
+                missing += np.isnan(value)
+        planes[i, 0], planes[i, 1], planes[i, 2], planes[i, 3] = low, n_low, zeros, missing
 
 
 def _off_ripples(data: np.ndarray, spacing: np.ndarray, force: bool) -> np.ndarray | None:
