@@ -138,7 +138,7 @@ def run_job(
         model.join()
         from gmmseg import provenance, regions, report
         from gmmseg.settings import BrainSettings
-        from gmmseg.threads import use_threads
+        from gmmseg.threads import n_threads, use_threads
         from gmmseg.workflows.brain import segment_brain
 
         settings = BrainSettings(**job.settings)
@@ -161,7 +161,8 @@ def run_job(
             command=job.command(),
             checks=checks,
         )
-        with staging.writing(job.out), ThreadPoolExecutor(1) as pool:
+        beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
+        with staging.writing(job.out), beside as pool:
             # Compression lets go of the interpreter lock: the picture is drawn meanwhile.
             files = pool.submit(
                 derivatives.write,

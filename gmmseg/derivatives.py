@@ -254,7 +254,7 @@ def _about_uncertainty(segmentation: BrainSegmentation) -> dict[str, Any]:
 def _write_images(
     segmentation: BrainSegmentation, here: Outputs, scheme: str, extra: Sequence[str]
 ) -> None:
-    from gmmseg.threads import use_threads  # numba is loaded while the scan is read
+    from gmmseg.threads import n_threads, use_threads  # numba is loaded while the scan is read
 
     images: dict[str, Callable[[], nib.Nifti1Image]] = {
         here.corrected: segmentation.corrected_image,  # the slowest to compress goes first
@@ -275,8 +275,10 @@ def _write_images(
     def store(ending: str) -> None:
         volumes.save(images[ending](), here.path(f"{ending}.nii.gz"))
 
-    # ISA-L lets go of the interpreter lock: two files are compressed at a time, on a thread each.
-    with ThreadPoolExecutor(2, initializer=use_threads, initargs=(1,)) as pool:
+    # ISA-L lets go of the interpreter lock: up to two files are compressed at a time, on a thread
+    # each. One thread is left to the picture, which takes as long.
+    at_a_time = max(1, min(2, n_threads() - 1))
+    with ThreadPoolExecutor(at_a_time, initializer=use_threads, initargs=(1,)) as pool:
         list(pool.map(store, images))
 
 
