@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
+
+from gmmseg.threads import spread
 
 N_GRID = 2048
+NOTHING = -200.0  # a log density, less its scale, that no sample has
 STRAY = 1e-3  # chance that a voxel called outside by a mask is brain after all
 
 
@@ -192,12 +196,44 @@ def tabulate(
 ) -> IntensityTable:
     """Tabulate a model between ``low`` and ``high``; ``floor`` (K,) is added to each density."""
     width = (high - low) / (n_grid - 1)
-    y = (low + width * np.arange(n_grid))[:, None]
-    m, v = model.means, model.variances
-    component = model.weights * np.exp(-0.5 * (y - m) ** 2 / v) / np.sqrt(2 * np.pi * v)
-    component[component < 1e-30] = 0.0  # denormal numbers are slow
-    density = component @ _members(model, len(floor)) + floor
+    density, component = np.empty((n_grid, len(floor))), np.empty((n_grid, len(model.owner)))
+    spread(
+        _densities, n_grid, low, width, model.owner, model.weights, model.means, model.variances,
+        np.asarray(floor, np.float64), component, density,
+    )  # fmt: skip
     return IntensityTable(low, width, density, component, model)
+
+
+@njit(cache=True, nogil=True)
+def _densities(
+    first: int,
+    stop: int,
+    low: float,
+    width: float,
+    owner: np.ndarray,
+    weights: np.ndarray,
+    means: np.ndarray,
+    variances: np.ndarray,
+    floor: np.ndarray,
+    component: np.ndarray,
+    density: np.ndarray,
+) -> None:
+    scale = np.sqrt(2 * np.pi * variances)
+    for b in range(first, stop):
+        y = low + width * b
+        for k in range(len(floor)):
+            density[b, k] = 0.0
+        for m in range(len(owner)):
+            exponent = -0.5 * (y - means[m]) ** 2 / variances[m]
+            value = 0.0
+            if not exponent < NOTHING:  # NaN goes on
+                value = weights[m] * np.exp(exponent) / scale[m]
+                if value < 1e-30:  # denormal numbers are slow
+                    value = 0.0
+            component[b, m] = value
+            density[b, owner[m]] += value
+        for k in range(len(floor)):
+            density[b, k] += floor[k]
 
 
 def _members(model: IntensityModel, n_classes: int) -> np.ndarray:
@@ -207,10 +243,29 @@ def _members(model: IntensityModel, n_classes: int) -> np.ndarray:
 
 def component_sums(model: IntensityModel, table: IntensityTable, counts: np.ndarray) -> np.ndarray:
     """(M, 3) sums of responsibilities r, r y and r y^2 from the class counts on the grid."""
-    share = table.component / np.maximum(table.density, 1e-300)[:, model.owner]
-    r = counts.T[:, model.owner] * share
-    y = table.grid[:, None]
-    return np.stack([r.sum(0), (r * y).sum(0), (r * y * y).sum(0)], axis=1)
+    sums = np.zeros((len(model.owner), 3))
+    _sum(table.low, table.width, model.owner, table.component, table.density, counts, sums)
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def _sum(
+    low: float,
+    width: float,
+    owner: np.ndarray,
+    component: np.ndarray,
+    density: np.ndarray,
+    counts: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    for b in range(len(density)):
+        y = low + width * b
+        for m in range(len(owner)):
+            k = owner[m]
+            r = counts[k, b] * (component[b, m] / max(density[b, k], 1e-300))
+            sums[m, 0] += r
+            sums[m, 1] += r * y
+            sums[m, 2] += r * y * y
 
 
 def maximise(model: IntensityModel, sums: np.ndarray, prior: IntensityPrior) -> IntensityModel:

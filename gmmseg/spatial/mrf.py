@@ -82,24 +82,22 @@ def _pull(
 ) -> None:
     """Add what its neighbours say of a voxel to the log probabilities ``field`` (K,) of it."""
     nx, ny, nz, n_classes = q.shape
-    if i > 0:
-        for c in range(n_classes):
-            field[c] += wx * q[i - 1, j, k, c]
-    if i < nx - 1:
-        for c in range(n_classes):
-            field[c] += wx * q[i + 1, j, k, c]
-    if j > 0:
-        for c in range(n_classes):
-            field[c] += wy * q[i, j - 1, k, c]
-    if j < ny - 1:
-        for c in range(n_classes):
-            field[c] += wy * q[i, j + 1, k, c]
-    if k > 0:
-        for c in range(n_classes):
-            field[c] += wz * q[i, j, k - 1, c]
-    if k < nz - 1:
-        for c in range(n_classes):
-            field[c] += wz * q[i, j, k + 1, c]
+    none = np.float32(0.0)  # of a neighbour beyond the border, in whose place the voxel itself is
+    left, right = (wx if i > 0 else none), (wx if i < nx - 1 else none)
+    back, front = (wy if j > 0 else none), (wy if j < ny - 1 else none)
+    down, up = (wz if k > 0 else none), (wz if k < nz - 1 else none)
+    h, m, n = max(i - 1, 0), max(j - 1, 0), max(k - 1, 0)
+    o, r, s = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
+    for c in range(n_classes):  # at once: no class waits for the one before
+        field[c] = (
+            field[c]
+            + left * q[h, j, k, c]
+            + right * q[o, j, k, c]
+            + back * q[i, m, k, c]
+            + front * q[i, r, k, c]
+            + down * q[i, j, n, c]
+            + up * q[i, j, s, c]
+        )
 
 
 @njit(cache=True, nogil=True)
