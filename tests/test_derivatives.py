@@ -3,8 +3,10 @@
 import csv
 import json
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import fake
 import nibabel as nib
@@ -199,3 +201,27 @@ def test_a_class_that_is_not_there_is_named(result):
 def test_the_bias_field_times_the_corrected_scan_is_the_scan(result):
     product = np.asarray(result.bias_image().dataobj) * np.asarray(result.corrected_image().dataobj)
     np.testing.assert_allclose(product, result.volume.data, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("threads", "at_a_time"), [(1, 1), (2, 1), (3, 2), (8, 2)])
+def test_one_thread_is_left_to_the_picture_while_files_are_compressed(
+    monkeypatch, tmp_path, result, threads, at_a_time
+):
+    here, most, lock = 0, 0, Lock()
+
+    def save(image, path):
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        time.sleep(0.05)
+        with lock:
+            here -= 1
+
+    monkeypatch.setattr(derivatives.volumes, "save", save)
+    monkeypatch.setattr("gmmseg.threads.n_threads", lambda: threads)
+
+    outputs = Outputs(Path("elsewhere"), "t1", "T1w", False)
+    derivatives.write(result, outputs, tmp_path, scheme="fsl", provenance={"settings": {}})
+
+    assert most == at_a_time
