@@ -86,17 +86,17 @@ def _pull(
     left, right = (wx if i > 0 else none), (wx if i < nx - 1 else none)
     back, front = (wy if j > 0 else none), (wy if j < ny - 1 else none)
     down, up = (wz if k > 0 else none), (wz if k < nz - 1 else none)
-    h, m, n = max(i - 1, 0), max(j - 1, 0), max(k - 1, 0)
-    o, r, s = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
+    i0, j0, k0 = max(i - 1, 0), max(j - 1, 0), max(k - 1, 0)
+    i1, j1, k1 = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
     for c in range(n_classes):  # at once: no class waits for the one before
         field[c] = (
             field[c]
-            + left * q[h, j, k, c]
-            + right * q[o, j, k, c]
-            + back * q[i, m, k, c]
-            + front * q[i, r, k, c]
-            + down * q[i, j, n, c]
-            + up * q[i, j, s, c]
+            + left * q[i0, j, k, c]
+            + right * q[i1, j, k, c]
+            + back * q[i, j0, k, c]
+            + front * q[i, j1, k, c]
+            + down * q[i, j, k0, c]
+            + up * q[i, j, k1, c]
         )
 
 
