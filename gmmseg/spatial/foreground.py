@@ -162,7 +162,7 @@ def _off_constant(data: np.ndarray) -> np.ndarray | None:
     n_missing = missing.sum()
     if data.size - n - n_missing > MOST * data.size:
         return None
-    inside = np.not_equal(data, background)
+    inside = np.not_equal(data, data.dtype.type(background))
     if n_missing:
         inside &= ~np.isnan(data)
     return inside
