@@ -118,6 +118,8 @@ def _inflated(stream: igzip.IGzipFile) -> np.ndarray:
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("This is not an array as it was packed.")
     shape, across, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.hasobject:
+        raise ValueError("Arrays of objects are not kept.")
     array = np.empty(shape, dtype, order="F" if across else "C")
     flat = array.ravel(order="K").view(np.uint8)
     for first in range(0, flat.size, PIECE_BYTES):

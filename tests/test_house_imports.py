@@ -9,10 +9,10 @@ import pytest
 HEAVY = ("numba", "nibabel", "matplotlib", "scipy", "skimage", "nilearn", "pandas", "sklearn")
 
 
-def loaded_after(code):
+def loaded_after(code, names=HEAVY):
     """Names of the heavy packages that a fresh interpreter has loaded after running ``code``."""
     report = (
-        f"{code}\nimport json, sys\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+        f"{code}\nimport json, sys\nprint(json.dumps([m for m in {names!r} if m in sys.modules]))"
     )
     run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
     return json.loads(run.stdout.splitlines()[-1])
@@ -25,6 +25,12 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_the_help_of_the_command_loads_nothing_heavy():
     help_page = "from gmmseg.cli import main\nmain(['--help'], standalone_mode=False)"
     assert loaded_after(help_page) == []
+
+
+def test_what_inflates_the_kept_atlas_does_not_wait_for_its_makers():
+    makers = ("numba", "scipy.ndimage", "gmmseg.spatial.atlas")
+    assert loaded_after("import gmmseg.template", makers) == []
+    assert loaded_after("import gmmseg.spatial.atlas", makers) == list(makers)  # negative control
 
 
 def test_the_check_above_does_notice_a_heavy_import():

@@ -242,7 +242,11 @@ def _members(model: IntensityModel, n_classes: int) -> np.ndarray:
 
 
 def component_sums(model: IntensityModel, table: IntensityTable, counts: np.ndarray) -> np.ndarray:
-    """(M, 3) sums of responsibilities r, r y and r y^2 from the class counts on the grid."""
+    """(M, 3) sums of responsibilities r, r y and r y^2 over the grid; y in image units.
+
+    ``counts`` (K, B) has the responsibility of each class in each bin, from the E-step of which
+    ``table`` has the densities; a component has its share of its class.
+    """
     sums = np.zeros((len(model.owner), 3))
     _sum(table.low, table.width, model.owner, table.component, table.density, counts, sums)
     return sums

@@ -121,9 +121,11 @@ def _mixed(maps: np.ndarray, i: int, j: int, k: int, density: np.ndarray, row: i
 def corner_evidence(
     maps: np.ndarray, i: int, j: int, k: int, density: np.ndarray, row: int
 ) -> tuple[float, float, float, float, float, float, float, float]:
-    """Evidence of one row of densities at the corners of a cell of the atlas, the last axis first.
+    """Evidence ``sum_m maps_m density_m`` at the eight corners of a cell, the last axis first.
 
-    All at a time: no sum waits for the one before.
+    ``maps`` (X, Y, Z, K) are class probabilities, ``i``, ``j``, ``k`` the lower corner of the cell
+    in them; of ``density`` (B, K), per image unit, the given row counts. All corners at a time: no
+    sum waits for the one before.
     """
     a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for m in range(maps.shape[3]):
