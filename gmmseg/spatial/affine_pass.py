@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from gmmseg.spatial.logsum import multiplied
-from gmmseg.spatial.sampling import between, corner, corner_evidence
+from gmmseg.spatial.sampling import between, corner, corner_evidence, read_maps
 from gmmseg.threads import N_BLOCKS, spread_blocks
 
 
@@ -32,30 +32,13 @@ def _evidence(
     prior: np.ndarray,
     totals: np.ndarray,
 ) -> None:
-    nx, ny, nz, n_classes = maps.shape
     total, product = 0.0, 1.0
     for n in range(first, stop):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        i, fx = corner(_at(to_voxel, 0, x, y, z), nx)
-        j, fy = corner(_at(to_voxel, 1, x, y, z), ny)
-        k, fz = corner(_at(to_voxel, 2, x, y, z), nz)
-        ex, ey, ez = 1.0 - fx, 1.0 - fy, 1.0 - fz
-        w000, w001 = np.float32(ex * ey * ez), np.float32(ex * ey * fz)
-        w010, w011 = np.float32(ex * fy * ez), np.float32(ex * fy * fz)
-        w100, w101 = np.float32(fx * ey * ez), np.float32(fx * ey * fz)
-        w110, w111 = np.float32(fx * fy * ez), np.float32(fx * fy * fz)
+        i, j, k = _at(to_voxel, 0, x, y, z), _at(to_voxel, 1, x, y, z), _at(to_voxel, 2, x, y, z)
+        read_maps(maps, i, j, k, prior[n])
         row, value = bins[n], 0.0
-        for c in range(n_classes):  # no class waits for the one before
-            prior[n, c] = (
-                w000 * maps[i, j, k, c]
-                + w001 * maps[i, j, k + 1, c]
-                + w010 * maps[i, j + 1, k, c]
-                + w011 * maps[i, j + 1, k + 1, c]
-                + w100 * maps[i + 1, j, k, c]
-                + w101 * maps[i + 1, j, k + 1, c]
-                + w110 * maps[i + 1, j + 1, k, c]
-                + w111 * maps[i + 1, j + 1, k + 1, c]
-            )
+        for c in range(prior.shape[1]):
             value += prior[n, c] * density[row, c]
         total, product = multiplied(total, product, value)
     totals[block] = total + np.log(product)
