@@ -19,6 +19,8 @@ from gmmseg.threads import spread
 NEVER = 50.0  # nats
 MIN_PRIOR = 0.01  # of all tissues together, for a place to be looked at
 ROOM = 2  # lattice points around such places
+BALANCE = 0.3
+"""Nats for the brain against what lies around it, where values that speak for it count by half."""
 
 
 def brain_room(
@@ -104,6 +106,22 @@ def tempered_prior(
 
 
 @njit(cache=True, nogil=True)
+def outside_weight(here: float, around: float, inside: float, outside: float) -> float:
+    """By what the evidence of all that lies outside the brain is multiplied, at a voxel.
+
+    What lies around a brain is of many kinds, and values as those of brain are among them: dura,
+    marrow, voxels that bone and skin share. So a value that is likelier in the brain counts by the
+    root of how much likelier it is; one that is likelier outside counts in full. ``here`` and
+    ``around`` are the prior of the brain and of the rest, ``inside`` and ``outside`` prior times
+    likelihood.
+    """
+    weight = np.exp(-BALANCE)
+    if inside * around > outside * here:
+        weight *= np.sqrt(inside * around / (outside * here))
+    return weight
+
+
+@njit(cache=True, nogil=True)
 def _log_joint(
     begin: int,
     stop: int,
@@ -145,11 +163,21 @@ def _log_joint(
                 f = t - b0
                 for m in range(n_labels):
                     out[i, j, k, m] = 1e-30
+                here, around, inside = 0.0, 0.0, 0.0  # prior of the brain and what is not; joint
                 for m in range(n_classes):
                     p = prior[m]
+                    if m < n_inside:
+                        here += p
+                    else:
+                        around += p
                     if known:
                         p *= (1 - f) * density[b0, m] + f * density[b0 + 1, m]
                     out[i, j, k, labels[m]] += p
+                    if m < n_inside:
+                        inside += p
+                out[i, j, k, n_labels - 1] *= outside_weight(
+                    here, around, inside, out[i, j, k, n_labels - 1]
+                )
                 for m in range(n_labels):
                     out[i, j, k, m] = np.log(out[i, j, k, m])
                 if given:
@@ -187,6 +215,7 @@ def class_log_joint(
     """Log of prior times likelihood of each tissue, and of everything else, at every voxel.
 
     Classes of the brain share what the prior has of all of them by the root of the prior of each.
+    What speaks for the brain counts by half, see :func:`outside_weight`.
 
     Parameters
     ----------

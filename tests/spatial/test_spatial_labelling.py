@@ -37,13 +37,18 @@ def test_the_log_joint_of_each_voxel_is_the_plain_one(fitted, rng):
     template = lattice.to_template[:3, :3] @ place + lattice.to_template[:3, 3:] + moved
     voxel = np.linalg.inv(atlas.affine)[:3, :3] @ (template - atlas.affine[:3, 3:])
     joint = np.full((values.size, atlas.n_tissues + 1), 1e-30)
+    unseen = np.isnan(values.ravel())
     maps = np.moveaxis(atlas.maps, -1, 0)
     prior = np.stack([map_coordinates(m, voxel, order=1, mode="nearest") for m in maps])
     inside, root = prior[: atlas.n_inside], np.sqrt(prior[: atlas.n_inside])
     prior[: atlas.n_inside] = root * inside.sum(0) / root.sum(0)
     for k, label in enumerate(atlas.labels):
         density = np.interp(values.ravel(), fit.table.grid, fit.table.density[:, k])
-        joint[:, label] += prior[k] * np.where(np.isnan(values.ravel()), 1.0, density)
+        joint[:, label] += prior[k] * np.where(unseen, 1.0, density)
+    odds = prior[: atlas.n_inside].sum(0) / prior[atlas.n_inside :].sum(0)
+    gain = joint[:, :-1].sum(1) / joint[:, -1] / odds  # how much likelier the value is in the brain
+    assert 0.05 < (gain[~unseen] > 1).mean() < 0.95  # both kinds
+    joint[:, -1] *= np.exp(-labelling.BALANCE) * np.sqrt(np.maximum(gain, 1))
     np.testing.assert_allclose(found.reshape(joint.shape), np.log(joint), atol=2e-3)
 
 
@@ -52,7 +57,19 @@ def test_a_missing_voxel_has_the_prior_alone(fitted):
     box = (slice(20, 23),) * 3
     nothing = np.full((3, 3, 3), np.nan, np.float32)
     log_joint = labelling.class_log_joint(nothing, box, lattice, fit, atlas)
-    np.testing.assert_allclose(np.exp(log_joint).sum(-1), 1, atol=1e-4)
+    parts = np.exp(log_joint)
+    parts[..., -1] *= np.exp(labelling.BALANCE)
+    np.testing.assert_allclose(parts.sum(-1), 1, atol=1e-4)
+
+
+def test_a_value_likelier_in_the_brain_counts_by_half_and_one_likelier_outside_in_full():
+    weight = labelling.outside_weight
+    even = weight(0.5, 0.5, 0.01, 0.01)  # the value says nothing
+    assert even == pytest.approx(np.exp(-labelling.BALANCE))
+    for here, around in ((0.5, 0.5), (0.2, 0.8)):
+        for likely, by in ((9.0, 3.0), (1 / 9, 1.0)):
+            found = weight(here, around, here * likely * 0.01, around * 0.01)
+            assert found == pytest.approx(even * by)
 
 
 def test_tissues_share_the_brain_by_the_root_of_the_prior_and_the_head_keeps_its_part(fitted):
