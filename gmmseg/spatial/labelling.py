@@ -11,6 +11,7 @@ from scipy import ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
+from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
 from gmmseg.spatial.sampling import displaced_row, moved_point, read_maps, sample_prior
 from gmmseg.spatial.unified import UnifiedFit
@@ -107,13 +108,13 @@ def tempered_prior(
 
 @njit(cache=True, nogil=True)
 def outside_weight(here: float, around: float, inside: float, outside: float) -> float:
-    """By what the evidence of all that lies outside the brain is multiplied, at a voxel.
+    """By what the evidence of the head around the brain is multiplied at a voxel, unit 1.
 
     What lies around a brain is of many kinds, and values as those of brain are among them: dura,
     marrow, voxels that bone and skin share. So a value that is likelier in the brain counts by the
     root of how much likelier it is; one that is likelier outside counts in full. ``here`` and
-    ``around`` are the prior of the brain and of the rest, ``inside`` and ``outside`` prior times
-    likelihood.
+    ``around`` are the prior of the brain, its fluid included, and of the head around it, ``inside``
+    and ``outside`` those times the likelihood, per image unit. Measured in ``docs/design.md``.
     """
     weight = np.exp(-BALANCE)
     if inside * around > outside * here:
@@ -137,6 +138,7 @@ def _log_joint(
     density: np.ndarray,
     labels: np.ndarray,
     n_inside: int,
+    n_brain: int,
     out: np.ndarray,
 ) -> None:
     _, ny, nz = values.shape
@@ -163,21 +165,21 @@ def _log_joint(
                 f = t - b0
                 for m in range(n_labels):
                     out[i, j, k, m] = 1e-30
-                here, around, inside = 0.0, 0.0, 0.0  # prior of the brain and what is not; joint
+                here, around, inside, outside = 0.0, 0.0, 0.0, 1e-30
                 for m in range(n_classes):
-                    p = prior[m]
-                    if m < n_inside:
+                    p, likelihood = prior[m], 1.0
+                    if known:
+                        likelihood = (1 - f) * density[b0, m] + f * density[b0 + 1, m]
+                    if m < n_brain:
                         here += p
+                        inside += p * likelihood
+                        out[i, j, k, labels[m]] += p * likelihood
                     else:
                         around += p
-                    if known:
-                        p *= (1 - f) * density[b0, m] + f * density[b0 + 1, m]
-                    out[i, j, k, labels[m]] += p
-                    if m < n_inside:
-                        inside += p
-                out[i, j, k, n_labels - 1] *= outside_weight(
-                    here, around, inside, out[i, j, k, n_labels - 1]
-                )
+                        outside += p * likelihood
+                if not given:
+                    weight = outside_weight(here, around, inside, outside)
+                    out[i, j, k, n_labels - 1] += outside * weight
                 for m in range(n_labels):
                     out[i, j, k, m] = np.log(out[i, j, k, m])
                 if given:
@@ -232,12 +234,13 @@ def class_log_joint(
     (X, Y, Z, T + 1) float32 ndarray, nats; the last class is all that lies outside the brain
     """
     out = np.empty((*values.shape, atlas.n_tissues + 1), np.float32)
+    n_brain = atlas.n_inside + (FLUID in atlas.names)  # no tissue, but no part of the head either
     looked_at = np.ones(values.shape, bool) if room is None else np.ascontiguousarray(room)
     spread(
         _log_joint, len(values), values, looked_at, known,
         *way_to_atlas(box, lattice, fit, atlas), atlas.maps,
         fit.table.low, fit.table.width, fit.table.density,
-        np.array(atlas.labels), atlas.n_inside, out,
+        np.array(atlas.labels), atlas.n_inside, n_brain, out,
     )  # fmt: skip
     return out
 

@@ -9,6 +9,7 @@ from scipy.ndimage import map_coordinates
 from simulated import SHAPE, small_fit
 
 from gmmseg.spatial import labelling
+from gmmseg.spatial.customatlas import FLUID
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,19 @@ def test_a_value_likelier_in_the_brain_counts_by_half_and_one_likelier_outside_i
         for likely, by in ((9.0, 3.0), (1 / 9, 1.0)):
             found = weight(here, around, here * likely * 0.01, around * 0.01)
             assert found == pytest.approx(even * by)
+
+
+def test_fluid_without_a_label_is_weighed_as_brain_and_not_as_the_head_around_it(fitted, rng):
+    fit, lattice, atlas = fitted
+    box = (slice(20, 23),) * 3
+    values = rng.uniform(20, 150, (3, 3, 3)).astype(np.float32)
+    share = np.float32((0.5, 0.2, 0.3, 0))  # GM, WM, fluid, and nothing of the head
+    maps = np.broadcast_to(share, atlas.maps.shape).copy()
+    names = (*atlas.names[:2], FLUID, atlas.names[3])
+    dry = replace(atlas, maps=maps, names=names, labels=(0, 1, 2, 2), n_tissues=2)
+    found = labelling.class_log_joint(values, box, lattice, fit, dry)[..., -1]
+    density = np.interp(values, fit.table.grid, fit.table.density[:, 2])
+    np.testing.assert_allclose(found, np.log(0.3 * density), atol=2e-3)
 
 
 def test_tissues_share_the_brain_by_the_root_of_the_prior_and_the_head_keeps_its_part(fitted):
