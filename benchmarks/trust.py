@@ -73,8 +73,8 @@ def main() -> None:
                 errors.setdefault((masked, mrf), []).append(error)
                 if mrf == "auto":
                     z = []
-                    measured = result.volumes_ml()[: 3 if masked else 4]  # the mask is the brain
-                    for row, true in zip(measured, truth, strict=False):
+                    n = 3 if masked else 4  # the mask is the brain
+                    for row, true in zip(result.volumes_ml()[:n], truth[:n], strict=True):
                         deviation = (row.high - row.from_labels) / Z90
                         z.append((row.from_labels - true) / deviation if deviation > 0 else np.nan)
                     rows[masked].append(z)
