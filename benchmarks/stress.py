@@ -27,7 +27,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,14 +152,17 @@ def scans() -> dict[str, Path]:
 
 
 def run(data: np.ndarray, affine: np.ndarray, settings: BrainSettings):
-    """Labels and what the program doubts of them; remarks on the scan alone do not count."""
+    """Labels and what the program doubts of them, by the check that says so.
+
+    Remarks on the scan alone do not count.
+    """
     scan = volume.read(nib.Nifti1Image(data, affine))
     result = segment_brain(scan, None, settings)
-    said = (*result.warnings, *selfcheck.doubts(result))
-    return result, list(dict.fromkeys(said))
+    said = {word: word for word in result.warnings}
+    return result, said | {c.name: c.message for c in selfcheck.check(result) if not c.passed}
 
 
-def untouched(path: Path) -> tuple[Case, list[str]]:
+def untouched(path: Path) -> tuple[Case, dict[str, str]]:
     """Segment the scan as it is."""
     scan = volume.to_canonical(volume.read(path))
     data = np.nan_to_num(scan.data)
@@ -176,8 +179,8 @@ def untouched(path: Path) -> tuple[Case, list[str]]:
     return case, said
 
 
-def measure(case: Case, stress: Stress, known: list[str]) -> dict[str, object]:
-    """One row of the table; ``known`` is what the program said of the untouched scan."""
+def measure(case: Case, stress: Stress, known: Collection[str]) -> dict[str, object]:
+    """One row of the table; ``known`` is the checks that the untouched scan failed."""
     changed = stress.change(case.scan, case)
     reference, inside = changed.fetch(case.labels)
     row: dict[str, object] = {}
@@ -202,7 +205,7 @@ def measure(case: Case, stress: Stress, known: list[str]) -> dict[str, object]:
         return {**row, "said": [str(error)], "verdict": "refused"}
     row["seconds"] = round(time.perf_counter() - began, 1)
     row["dice"] = overlap(result.labels, reference, inside)
-    row["said"] = [word for word in said if word not in known]
+    row["said"] = [said[name] for name in said if name not in known]
     row["decisions"] = {k: result.decisions.get(k) for k in ("contrast", "strong shading")}
     row["verdict"] = verdict(row, stress.bound)
     return row

@@ -97,6 +97,15 @@ def test_inverted_contrast_gives_the_same_grey_and_white_matter_and_is_told(scan
     assert doubts(asked(sample_result, "auto")) == ()  # it is T1
 
 
+def test_voxels_too_large_for_the_folds_are_doubted(scan, sample_result):
+    coarse = perturb.coarse(scan, (3.0, 3.0, 3.0))
+    dice, found = overlap(coarse, sample_result)
+    assert min(dice.values()) < 0.90  # there is something to doubt
+    (doubt,) = doubts(found)
+    assert doubt.startswith("Of the voxels of grey matter")
+    assert doubts(sample_result) == ()
+
+
 def test_noise_that_hides_the_tissues_is_doubted(scan, sample_result):
     """20 per cent of white matter, 26: GM and WM lie 35 apart."""
     changed = perturb.noisy(scan, 0.20 * 130, np.random.default_rng(3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.unified import UnifiedFit
@@ -32,7 +33,8 @@ def measure(
         affine part from the scan to the template; ``displacement mm``: root mean square in the
         brain; ``atlas overlap``: :func:`overlap` of grey and white matter together; ``place
         information nats``: :func:`place_information` in the brain; ``orientation lead nats``:
-        :func:`orientation_lead`.
+        :func:`orientation_lead`; ``grey matter at a border``: :func:`share_at_border` of it, where
+        the atlas has a class of that name.
     """
     base = lattice.points(atlas)
     prior, density, outside = _at_samples(lattice, atlas, fit)
@@ -46,6 +48,10 @@ def measure(
     brain = (here > 0) & ~outside
     grey_white = brain & np.isin(here - 1, np.unique(tissue[solid]))
     moved = np.linalg.norm(fit.displacement[where], axis=1)[brain]
+    folds = {}
+    if "GM" in atlas.names:
+        grey = labels == tissue[atlas.names.index("GM")] + 1
+        folds["grey matter at a border"] = share_at_border(grey)
     return {
         **shape_of(affine),
         "displacement mm": float(np.sqrt(np.mean(moved**2))) if brain.any() else float("nan"),
@@ -56,6 +62,7 @@ def measure(
         "orientation lead nats": orientation_lead(
             base[brain], atlas.maps, density[brain][:, inside]
         ),
+        **folds,
     }
 
 
@@ -83,6 +90,36 @@ def overlap(prior: np.ndarray, found: np.ndarray) -> float:
     """
     total = float(prior.sum(dtype=np.float64)) + np.count_nonzero(found)
     return float(2 * prior[found].sum(dtype=np.float64) / total) if total > 0 else float("nan")
+
+
+def share_at_border(region: np.ndarray) -> float:
+    """Share of a region's voxels that have a neighbour outside it; the image's edge is no border.
+
+    A sheet of n voxels has 2 / n: where it is near 1, next to every voxel is mixed.
+
+    Parameters
+    ----------
+    region : (X, Y, Z) bool ndarray
+
+    Returns
+    -------
+    float, unit 1; NaN where there is no voxel
+
+    >>> sheet = np.zeros((9, 9, 9), bool)
+    >>> sheet[2:6] = True
+    >>> share_at_border(sheet)
+    0.5
+    """
+    n = np.count_nonzero(region)
+    if not n:
+        return float("nan")
+    region = region[box_of(region, (1, 1, 1))]
+    inner = region.copy(order="K")
+    for axis in range(3):
+        along, kept = np.moveaxis(region, axis, 0), np.moveaxis(inner, axis, 0)
+        kept[1:] &= along[:-1]
+        kept[:-1] &= along[1:]
+    return float(1 - np.count_nonzero(inner) / n)
 
 
 def place_information(prior: np.ndarray, density: np.ndarray) -> float:
