@@ -55,10 +55,9 @@ def test_all_48_orders_and_flips_are_one_and_the_same_scan_to_the_model(scan):
         np.testing.assert_array_equal(back, read.data, err_msg=axes)
 
 
-@pytest.mark.parametrize("axes", ["LAS", "LPS", "SPL"])
-def test_labels_of_a_turned_scan_are_the_same_bits_in_the_world(axes, scan, sample_result):
+def test_labels_of_a_turned_scan_are_the_same_bits_in_the_world(scan, sample_result):
     """A second run, too: nothing in it is left to chance."""
-    image = turned(scan, axes)
+    image = turned(scan, "SPL")
     found = gmmseg.segment_brain(image)
     assert found.labels.shape == image.shape
     back = nib.as_closest_canonical(found.label_image())
