@@ -22,6 +22,9 @@ as much at most."""
 HALF_FILLED = 0.4
 """Of the mean around it, what a voxel has at least that the brain fills by half. It is less than
 half since what is at the edge, CSF or cortex, is darker than what lies deeper."""
+WINDOWS, BRIGHTEST = 8, 4.0
+"""Windows of brightness along each axis of a brain, some 20 mm; what counts in them at most, of the
+median of the brain, so that stray values do not."""
 LAYERS = 2  # of voxels that interpolation reaches
 NEAR = 1.0  # standard deviation of the Gaussian that says what is around a voxel, voxels
 
@@ -64,7 +67,7 @@ def without_faded_edge(data: np.ndarray, brain: np.ndarray) -> np.ndarray:
     rim = inside & ~deeper
     if np.median(values[rim]) < SKIRT * middle:
         out = brain.copy()
-        out[box] = filled(largest_component(inside & (values >= HALF_FLUID * middle)))
+        out[box] = _half_filled_by_fluid(values, inside, middle)
         return out
     outer, below = (np.mean(values[layer] < FAINT * middle) for layer in (rim, deeper & ~deepest))
     if outer < FADED or outer < STEEP * below:
@@ -74,3 +77,13 @@ def without_faded_edge(data: np.ndarray, brain: np.ndarray) -> np.ndarray:
     out = brain.copy()
     out[box] &= deepest | (values * weight >= HALF_FILLED * total)
     return largest_component(out)
+
+
+def _half_filled_by_fluid(values: np.ndarray, inside: np.ndarray, middle: float) -> np.ndarray:
+    """Voxels of a mask that have as much as CSF fills by half, as bright as the brain is there."""
+    core = inside & (values >= HALF_FLUID * middle)
+    window = [max(n // WINDOWS, 1) for n in values.shape]
+    bright = np.where(core, np.minimum(values, BRIGHTEST * middle), 0)
+    total = ndimage.uniform_filter(bright, window, output=np.float64)
+    weight = ndimage.uniform_filter(core, window, output=np.float64)
+    return filled(largest_component(inside & (values * weight >= HALF_FLUID * total)))
