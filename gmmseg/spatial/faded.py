@@ -9,10 +9,10 @@ from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.foreground import filled, largest_component
 
 FAINT = 0.1  # of the median of the brain: hardly any tissue and hardly any CSF is as dark
-SKIRT, HALF_FLUID = 0.05, 0.2
-"""Of the same median: next to nothing, as the outermost layer of an average of many brains is
-(.007) and of none that was cut out, whose CSF has a tenth or more; and what a voxel has that CSF
-fills by half."""
+SKIRT, HALF_FLUID = 0.05, 0.15
+"""Of the same median, next to nothing: an average of many brains has .007 of it in its outermost
+layer, and none that was cut out, whose CSF has a tenth or more. And of the brightness around, what
+CSF fills by half: it has three tenths and more of it."""
 FADED, STEEP = 0.08, 4.0
 """How much of the outermost layer of voxels is faint where an edge fades, and how many times as
 much as of the layer below. Of eight brains interpolated in three ways .13 to .66, and 5 times as

@@ -46,19 +46,20 @@ def test_voxels_that_interpolation_filled_by_less_than_half_are_left_out(
     assert abs(found.sum() / truth.sum() - 1) < 0.02 < (data != 0).sum() / truth.sum() - 1
 
 
-def test_the_skirts_of_an_average_of_many_brains_are_left_out(alone, brain, rng, monkeypatch):
+@pytest.mark.parametrize("coil", [1.0, 4.0])
+def test_the_skirts_of_an_average_of_many_brains_are_left_out(alone, brain, rng, monkeypatch, coil):
     """It fades over several layers, so that none is much fainter than the one below."""
-    shifts = rng.normal(0, 1.5, (20, 3))
+    shifts = rng.normal(0, 1.0, (20, 3))
     data = np.mean([ndimage.shift(alone, s, order=1) for s in shifts], axis=0)
     share = np.mean([ndimage.shift(brain.astype(np.float32), s, order=1) for s in shifts], axis=0)
+    data *= np.geomspace(1.0, coil, data.shape[1])[:, None]
     found = without_faded_edge(data, data > 0)
     half = np.count_nonzero(share >= 0.5)
-    # CSF is darker than cortex: where there is cortex at the edge, less than half of it is enough.
     assert 1.0 < found.sum() / half < 1.1
     assert found[share > 0.7].all()
-    assert not found[share < 0.1].any()
+    assert np.mean(found[(share > 0) & (share < 0.1)]) < 0.01
     monkeypatch.setattr(faded, "SKIRT", 0.0)
-    assert without_faded_edge(data, data > 0).sum() / half > 1.3  # negative control
+    assert without_faded_edge(data, data > 0).sum() / half > 1.2  # negative control
 
 
 def test_a_brain_stays_as_it_was_cut(alone, brain):
