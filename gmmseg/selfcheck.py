@@ -193,8 +193,8 @@ def _fit(segmentation: BrainSegmentation) -> Iterator[Check]:
         ),
         "grey matter at a border": (
             0.0, AT_BORDER, "share of voxels",
-            ("Of the voxels of grey matter {0:.0%} touch another tissue ({2:.0%} at most leave "
-            "labels to be trusted): for the folds of this brain voxels are too large."),
+            ("Of grey matter's voxels {0:.0%} touch another tissue ({2:.0%} at most leave labels "
+            "to be trusted): they are too large for the folds of this brain, or full of specks."),
         ),
         "atlas overlap": (
             OVERLAP, 1.0, "Dice",

@@ -101,7 +101,7 @@ def test_voxels_too_large_for_the_folds_are_doubted(scan, sample_result):
     dice, found = overlap(coarse, sample_result)
     assert min(dice.values()) < 0.90  # there is something to doubt
     (doubt,) = doubts(found)
-    assert doubt.startswith("Of the voxels of grey matter")
+    assert doubt.startswith("Of grey matter's voxels")
     assert doubts(sample_result) == ()
 
 
