@@ -37,7 +37,6 @@ THICKEST_MM = 4.5  # the cortex is 2 to 4 mm thick
 MISLABELLED = 0.07
 """Share of voxels. Noise of 12 % of white matter gives .09 and more on eight heads; as they come
 they have .002 at most, BrainWeb's at 2 mm and 7 % has .05, the one at 1 mm and 9 % .10."""
-
 AT_BORDER = 0.62
 """Share of grey matter. A sheet of n voxels has 2 / n; heads of 1 mm have .42 to .56, simulated
 ones of 2 mm, with fewer folds, .55 to .58, real heads averaged to 2 mm .65 to .77."""
@@ -193,8 +192,9 @@ def _fit(segmentation: BrainSegmentation) -> Iterator[Check]:
         ),
         "grey matter at a border": (
             0.0, AT_BORDER, "share of voxels",
-            ("Of grey matter's voxels {0:.0%} touch another tissue ({2:.0%} at most leave labels "
-            "to be trusted): they are too large for the folds of this brain, or full of specks."),
+            ("Of grey matter's voxels {0:.0%} lie at its border ({2:.0%} at most leave labels to "
+            "be trusted): they are too large for the folds of this brain, or labels are full of "
+            "specks."),
         ),
         "atlas overlap": (
             OVERLAP, 1.0, "Dice",

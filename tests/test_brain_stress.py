@@ -49,6 +49,7 @@ CHANGES = {
     "cut at the bottom": lambda s: perturb.cropped(s, 2, 30.0, 0.0),
     "without an origin": perturb.without_origin,
     "four times as bright in front": lambda s: perturb.shaded(s, 1, 0.5, 2.0),
+    "in another unit": lambda s: perturb.scaled(s, 1e5),
     "a child's": lambda s: perturb.resized_header(s, 0.75),
     "flatter in its header than it is": lambda s: perturb.resized_header(s, (1.0, 1.0, 0.7)),
     "strewn with stray values": lambda s: perturb.with_stray_values(

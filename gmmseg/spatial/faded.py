@@ -80,7 +80,18 @@ def without_faded_edge(data: np.ndarray, brain: np.ndarray) -> np.ndarray:
 
 
 def _half_filled_by_fluid(values: np.ndarray, inside: np.ndarray, middle: float) -> np.ndarray:
-    """Voxels of a mask that have as much as CSF fills by half, as bright as the brain is there."""
+    """Where a brain has as much as CSF fills by half, as bright as it is there.
+
+    Parameters
+    ----------
+    values : (X, Y, Z) float32 ndarray, image units above the background
+    inside : (X, Y, Z) bool ndarray
+    middle : float, median of the brain, image units
+
+    Returns
+    -------
+    (X, Y, Z) bool ndarray, one part of ``inside``, holes filled
+    """
     core = inside & (values >= HALF_FLUID * middle)
     window = [max(n // WINDOWS, 1) for n in values.shape]
     bright = np.where(core, np.minimum(values, BRIGHTEST * middle), 0)

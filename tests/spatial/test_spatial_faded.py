@@ -46,13 +46,19 @@ def test_voxels_that_interpolation_filled_by_less_than_half_are_left_out(
     assert abs(found.sum() / truth.sum() - 1) < 0.02 < (data != 0).sum() / truth.sum() - 1
 
 
-@pytest.mark.parametrize("coil", [1.0, 4.0])
-def test_the_skirts_of_an_average_of_many_brains_are_left_out(alone, brain, rng, monkeypatch, coil):
-    """It fades over several layers, so that none is much fainter than the one below."""
+@pytest.fixture
+def average(alone, brain, rng):
+    """Twenty copies that lie a little apart, and the share of them that is brain."""
     shifts = rng.normal(0, 1.0, (20, 3))
     data = np.mean([ndimage.shift(alone, s, order=1) for s in shifts], axis=0)
-    share = np.mean([ndimage.shift(brain.astype(np.float32), s, order=1) for s in shifts], axis=0)
-    data *= np.geomspace(1.0, coil, data.shape[1])[:, None]
+    return data, np.mean([ndimage.shift(brain.astype(np.float32), s, order=1) for s in shifts], 0)
+
+
+@pytest.mark.parametrize("stray", [1.0, 1000.0])
+def test_the_skirts_of_an_average_of_many_brains_are_left_out(average, rng, monkeypatch, stray):
+    """It fades over several layers, so that none is much fainter than the one below."""
+    data, share = average
+    data[tuple(rng.permutation(np.argwhere(share > 0.9))[:50].T)] *= stray
     found = without_faded_edge(data, data > 0)
     half = np.count_nonzero(share >= 0.5)
     assert 1.0 < found.sum() / half < 1.1
@@ -60,6 +66,18 @@ def test_the_skirts_of_an_average_of_many_brains_are_left_out(alone, brain, rng,
     assert np.mean(found[(share > 0) & (share < 0.1)]) < 0.01
     monkeypatch.setattr(faded, "SKIRT", 0.0)
     assert without_faded_edge(data, data > 0).sum() / half > 1.2  # negative control
+
+
+def test_a_coil_does_not_move_the_edge_of_an_average(average, monkeypatch):
+    data, _ = average
+    coil = data * np.geomspace(1.0, 4.0, data.shape[1])[:, None]
+
+    def moved():
+        return wrong(without_faded_edge(coil, coil > 0), without_faded_edge(data, data > 0))
+
+    assert moved() < 0.006
+    monkeypatch.setattr(faded, "WINDOWS", 1)
+    assert moved() > 0.009  # negative control: one brightness for all of the brain
 
 
 def test_a_brain_stays_as_it_was_cut(alone, brain):
