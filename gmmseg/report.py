@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 16.0  # of the figure, inches
 N_SLICES = 7
+N_NOTES = 16  # lines beside the pictures
 N_SHADES = 100_000  # voxels of the brain that say what is black and what is white
 MARGIN_MM = 12.0  # of head shown around the brain, to see what was left out
 GAP_MM = 6.0  # between pictures side by side
@@ -87,7 +88,7 @@ def draw(segmentation: BrainSegmentation, *, title: str = "") -> Figure:
     head.show_labels(upper)
     upper.set_title("labels", fontsize=11)
     field = head.show_bias(lower)
-    lower.set_title("bias field (scan = bias x corrected scan)", fontsize=11)
+    lower.set_title("bias field that was taken off", fontsize=11)
     side = figure.add_subplot(below[:, 2])
     bar = side.inset_axes((0.03, 0.02, 0.05, 0.4))
     figure.colorbar(field, cax=bar).ax.tick_params(labelsize=9)
@@ -132,7 +133,8 @@ class _Head:
         self.posteriors = turned(segmentation.posteriors)[self.box]
         self.names, self.colours = segmentation.names, colours(segmentation.names)
         inside = some_finite(self.scan[self.mask], N_SHADES)
-        self.window = (min(0.0, float(inside.min())), 1.1 * float(np.percentile(inside, 99.5)))
+        low = min(0.0, float(inside.min()))
+        self.window = (low, low + 1.1 * (float(np.percentile(inside, 99.5)) - low))
 
     def cuts(self, plane: Plane, count: int) -> list[int]:
         """Indices of slices spread evenly over the brain."""
@@ -257,7 +259,9 @@ def _write_notes(ax: Axes, segmentation: BrainSegmentation) -> None:
     ]
     for warning in segmentation.warnings:
         lines += ["", *textwrap.wrap("! " + warning, 34)]
-    ax.text(0.03, 1.0, "\n".join(lines[:16]), family="monospace", fontsize=9, va="top")
+    if len(lines) > N_NOTES:
+        lines[N_NOTES - 1 :] = ["… more in the provenance file"]
+    ax.text(0.03, 1.0, "\n".join(lines), family="monospace", fontsize=9, va="top")
 
 
 def _write_heading(figure: Figure, segmentation: BrainSegmentation, title: str) -> None:

@@ -53,6 +53,27 @@ def test_the_picture_is_titled_and_carries_warnings_and_volumes(figure, result):
     assert f"{result.volumes_ml()[0].from_labels:.1f}" in shown
 
 
+def test_warnings_that_find_no_room_are_not_passed_over_in_silence(result):
+    many = tuple(f"{n} voxels were missing, and that is why this is said." for n in range(9))
+    shown = "\n".join(texts(report.draw(result.warned(many))))
+    assert "0 voxels" in shown
+    assert "8 voxels" not in shown
+    assert "more in the provenance file" in shown
+    assert "more in" not in "\n".join(texts(report.draw(result)))
+
+
+def test_a_scan_that_is_negative_throughout_is_drawn_as_one_that_is_not(result, figure, tmp_path):
+    """As unsigned intensities are that were read as signed ones."""
+    below = dataclasses.replace(result, corrected=result.corrected - np.float32(40_000))
+    drawn = report.draw(below)
+    report.save(drawn, tmp_path / "qc.png")
+    row = drawn.axes[0].images[0]
+    assert row.norm.vmin == pytest.approx(below.corrected[result.mask].min())
+    expected = figure.axes[0].images[0]
+    bright = row.norm(row.get_array()).filled(0).std()
+    assert bright == pytest.approx(expected.norm(expected.get_array()).filled(0).std(), rel=0.3)
+
+
 def test_the_picture_has_volumes_from_fractions_where_there_are_fractions(result, figure):
     mixed = dataclasses.replace(result, fractions=result.posteriors[..., ::-1].copy())
     shown = "\n".join(texts(report.draw(mixed)))

@@ -19,6 +19,8 @@ from gmmseg.threads import spread
 N_GRID = 2048
 NOTHING = -200.0  # a log density, less its scale, that no sample has
 STRAY = 1e-3  # chance that a voxel called outside by a mask is brain after all
+TINY = 1e-6  # samples: a Gaussian with fewer stays where it is
+SPARE = 1e-3  # samples that every Gaussian has besides its own, so that no weight becomes 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +51,8 @@ class IntensityModel:
 @dataclass(frozen=True, slots=True, eq=False)
 class IntensityPrior:
     """Priors of means (Gaussian) and variances (inverse gamma), each worth a number of samples.
+
+    Weights have a Dirichlet prior that is worth ``SPARE`` samples each.
 
     Attributes
     ----------
@@ -81,7 +85,8 @@ class IntensityPrior:
         distance = model.means - self.means
         distance = np.where(self.caps, np.maximum(distance, 0.0), distance)
         pull = self.mean_samples / self.variances[model.group]
-        return float(spread - 0.5 * (pull * distance**2).sum())
+        weights = SPARE * np.log(model.weights).sum()
+        return float(weights + spread - 0.5 * (pull * distance**2).sum())
 
     def centre(self, variances: np.ndarray) -> float:
         """Best common centre of the tied variances: their harmonic mean."""
@@ -184,7 +189,7 @@ class IntensityTable:
     def rows(self) -> np.ndarray:
         """(B + 1, K) densities; the last row is for samples known to lie outside the brain.
 
-        Their value is not looked at, and the last class is the only one they can belong to.
+        Their value is not looked at; with any class but the last they have a density of ``STRAY``.
         """
         known = np.full((1, self.density.shape[1]), STRAY)
         known[0, -1] = 1.0
@@ -279,11 +284,13 @@ def maximise(model: IntensityModel, sums: np.ndarray, prior: IntensityPrior) -> 
     Rubin 1993).
     """
     n, s1, s2 = sums.T
-    weights = (n + 1e-3) / np.bincount(model.owner, weights=n + 1e-3)[model.owner]
+    weights = (n + SPARE) / np.bincount(model.owner, weights=n + SPARE)[model.owner]
     pull = prior.mean_samples / prior.variances[model.group]
     pull = np.where(prior.caps & (s1 <= n * prior.means), 0.0, pull)
-    means = (s1 / model.variances + pull * prior.means) / (n / model.variances + pull + 1e-12)
-    means = np.where(n + prior.mean_samples > 1e-6, means, model.means)
+    # Counted in samples: a number of its own beside 1 / variance would depend on the unit.
+    held = pull * model.variances
+    means = (s1 + held * prior.means) / np.maximum(n + held, TINY)
+    means = np.where(n + held > TINY, means, model.means)
     residual = np.bincount(model.group, weights=s2 - 2 * means * s1 + means**2 * n)
     count = np.bincount(model.group, weights=n)
     strength = 2 * prior.variance_samples
