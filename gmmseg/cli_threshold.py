@@ -228,7 +228,7 @@ def _job(paths: tuple[Path, ...], given: dict[str, Any]) -> ThresholdJob:
         given["neighbours"] = int(given["neighbours"])
     if given["families"] == ("auto",):
         given["families"] = "auto"
-    names = set(ThresholdSettings.__dataclass_fields__) - {"threads"}
+    names = set(ThresholdSettings.__dataclass_fields__)
     settings = {name: given[name] for name in names & set(given) if given[name] is not None}
     about = {name: given[name] for name in ThresholdOptions.__dataclass_fields__ if name in given}
     options = ThresholdOptions(settings=settings, **about)

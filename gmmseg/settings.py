@@ -69,6 +69,8 @@ class BrainSettings:
         for name, number in self.gaussians.items():
             if not (isinstance(number, int) and 1 <= number <= 6):
                 raise InputError(f"gaussians must be 1 to 6 for each class; got {name}={number!r}.")
+        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+            raise InputError(f"threads must be 1 or more; got {self.threads!r}.")
         if not 20 <= self.bias_fwhm <= 1000:
             raise InputError(f"bias_fwhm must lie between 20 and 1000 mm; got {self.bias_fwhm:g}.")
 
@@ -94,7 +96,6 @@ class ThresholdSettings:
     families: Sequence[str] | str | None = None
     features: tuple[str, ...] = ("intensity",)
     superpixels: int | None = None
-    threads: int | None = None
 
     def __post_init__(self) -> None:
         whole = isinstance(self.classes, int) and not isinstance(self.classes, bool)

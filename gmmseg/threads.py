@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -25,6 +26,17 @@ def use_threads(threads: int | None) -> None:
     """Let kernels that this thread starts run on so many threads; None leaves that as it is."""
     if threads is not None:
         numba.set_num_threads(min(threads, _most()))
+
+
+@contextmanager
+def on_threads(threads: int | None) -> Iterator[None]:
+    """:func:`use_threads` until the block ends."""
+    before = n_threads()
+    use_threads(threads)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def n_threads() -> int:
@@ -103,13 +115,9 @@ def spread_calls(function: Callable[[Any], Any], items: Sequence[Any]) -> list[A
     results: list[Any] = [None] * len(items)
 
     def alone(first: int, stop: int) -> None:
-        before = n_threads()
-        numba.set_num_threads(1)
-        try:
+        with on_threads(1):
             for i in range(first, stop):
                 results[i] = function(items[i])
-        finally:
-            numba.set_num_threads(before)
 
     spread(alone, len(items))
     return results

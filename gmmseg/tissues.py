@@ -44,7 +44,7 @@ class BrainSegmentation(Segmentation):
 
     mask: np.ndarray  # (X, Y, Z) bool, the brain
     corrected: np.ndarray  # (X, Y, Z) float32, bias-corrected scan, image units
-    bias: np.ndarray  # (X, Y, Z) float32, scan / corrected; geometric mean 1 in the brain
+    bias: np.ndarray  # (X, Y, Z) float32, geometric mean 1 in the brain; see `bias_image`
     potts_objective: np.ndarray  # (S,) float64, nats per voxel, of the neighbourhood model
     stages: Mapping[str, float]  # seconds each stage took
     volume: Volume  # the scan
@@ -155,5 +155,10 @@ class BrainSegmentation(Segmentation):
         return volumes.to_image(self.corrected, self.volume, dtype=np.float32)
 
     def bias_image(self) -> nib.Nifti1Image:
-        """Multiplicative bias field as float32."""
+        """Multiplicative bias field as float32.
+
+        The scan is ``offset + bias * (corrected - offset)``, where the offset, 0 but for scans with
+        negative intensities, is in ``decisions["offset taken off"]``; what lies below it (padding,
+        stray values) is raised to it first.
+        """
         return volumes.to_image(self.bias, self.volume, dtype=np.float32)

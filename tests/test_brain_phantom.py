@@ -10,6 +10,7 @@ from phantom import BOUNDS, check_labels
 
 import gmmseg
 from gmmseg.metrics import calibration_error, dice, dice_per_label
+from gmmseg.settings import BrainSettings
 from gmmseg.simulate import perturb
 from gmmseg.simulate.fields import bias_field
 from gmmseg.spatial import jointfit
@@ -83,6 +84,16 @@ def test_no_step_of_a_fit_lowers_its_objective(sample_result):
     assert np.diff(sample_result.potts_objective).min() >= -1e-9
 
 
+def check_field(result, scan, offset):
+    """The bias field times the corrected scan is the scan, both above the offset."""
+    taken = result.decisions["offset taken off"]
+    assert taken == pytest.approx(offset, abs=1.0)
+    bias, corrected = (
+        np.asarray(image.dataobj) for image in (result.bias_image(), result.corrected_image())
+    )
+    np.testing.assert_allclose(taken + bias * (corrected - taken), scan, atol=1e-2)
+
+
 def test_shading_added_to_the_scan_is_found_and_changes_little(scan, sample_result, sample_truth):
     """The field of the shaded scan over that of the plain one is the field that was put on.
 
@@ -91,9 +102,11 @@ def test_shading_added_to_the_scan_is_found_and_changes_little(scan, sample_resu
     """
     spacing = scan.header.get_zooms()
     known = bias_field(sample_truth > 0, spacing, 90.0, 40.0, np.random.default_rng(5))
-    shaded = nib.Nifti1Image(np.asarray(scan.dataobj) * known, scan.affine)
-    found = gmmseg.segment_brain(shaded)
+    shaded = np.asarray(scan.dataobj) * known - np.float32(500)
+    found = gmmseg.segment_brain(nib.Nifti1Image(shaded, scan.affine))
     check_labels(found.labels, sample_truth)
+    check_field(found, shaded, -500.0)
+    check_field(sample_result, np.asarray(scan.dataobj), 0.0)
     inside = found.mask & sample_result.mask
     left = np.log(found.bias / sample_result.bias / known)[inside]
     assert np.std(np.log(known[inside])) > 0.05  # there was something to find
@@ -218,8 +231,9 @@ def test_the_atlas_is_made_on_no_more_threads_than_were_asked_for(
         raise gmmseg.InputError("enough")
 
     monkeypatch.setattr(brain.atlasfiles, "head_atlas", looked_at)
-    for threads in (1, 2):
-        numba.set_num_threads(threads)
+    numba.set_num_threads(2)
+    for threads in (1, 2, None):
         with pytest.raises(gmmseg.InputError, match="enough"):
-            gmmseg.segment_brain(sample_t1)
-    assert seen == [1, 2]
+            gmmseg.segment_brain(sample_t1, settings=BrainSettings(threads=threads))
+        assert numba.get_num_threads() == 2  # as before, also after an error
+    assert seen == [1, 2, 2]

@@ -198,11 +198,6 @@ def test_a_class_that_is_not_there_is_named(result):
         result.probability_image("lesion")
 
 
-def test_the_bias_field_times_the_corrected_scan_is_the_scan(result):
-    product = np.asarray(result.bias_image().dataobj) * np.asarray(result.corrected_image().dataobj)
-    np.testing.assert_allclose(product, result.volume.data, rtol=1e-5)
-
-
 @pytest.mark.parametrize(("threads", "at_a_time"), [(1, 1), (2, 1), (3, 2), (8, 2)])
 def test_one_thread_is_left_to_the_picture_while_files_are_compressed(
     monkeypatch, tmp_path, result, threads, at_a_time

@@ -14,6 +14,7 @@ from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.layout import laid_out
+from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import labelling, plausibility, trend, unified
@@ -27,7 +28,7 @@ from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
-from gmmseg.threads import n_threads, spread, use_threads
+from gmmseg.threads import n_threads, on_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
 
 STAGES = (
@@ -73,7 +74,14 @@ def segment_brain(
     doi 10.1109/42.906424; Van Leemput et al. (1999), doi 10.1109/42.811270.
     """
     settings = settings or BrainSettings()
-    stages = _Stages(progress)
+    with on_threads(settings.threads), one_blas_thread():
+        return _segmented(image, mask, settings, volume_index, _Stages(progress))
+
+
+def _segmented(
+    image: Any, mask: Any, settings: BrainSettings, volume_index: int | None, stages: _Stages
+) -> BrainSegmentation:
+    """The path itself, stage by stage."""
     stages.enter("reading")
     # Most of both is done without the interpreter lock.
     with ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),)) as pool:
@@ -146,6 +154,7 @@ def segment_brain(
         stages=stages.finish(),
         decisions={
             "stripped": head.stripped,
+            "offset taken off": round(head.offset, 4),
             "faded edge left out": head.faded,
             "mask given": given is not None,
             "bias field": decided.bias,
@@ -165,7 +174,9 @@ def segment_brain(
             "contrast": contrast.decide(settings.contrast, means),
             "affine": affine.matrix.round(5).tolist(),
             "affine objective": affine.objective.round(6).tolist(),
-            "largest displacement mm": round(float(np.abs(fit.displacement).max()), 2),
+            "largest displacement mm": round(
+                float(np.linalg.norm(fit.displacement, axis=-1).max()), 2
+            ),
             **({} if mixed is None else mixed.summary(gain, head.offset)),
         },
         volume=scan,
