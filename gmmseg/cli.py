@@ -89,9 +89,9 @@ def main() -> None:
 )
 @click.option(
     "--bias-fwhm",
-    type=Number(20, 1000),
+    type=Number(30, 300),
     metavar="MM",
-    help="Smallest wave length of the bias field, in mm, 20 to 1000 (60 if not given).",
+    help="Smallest wave length of the bias field, in mm, 30 to 300 (60 if not given).",
 )
 @click.option(
     "--pve",

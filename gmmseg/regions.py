@@ -69,6 +69,11 @@ def brain_regions(segmentation: BrainSegmentation) -> BrainRegions:
     InputError
         If the segmentation has other classes, or does not say how it came from the atlas.
     """
+    if segmentation.settings.atlas:
+        raise InputError(
+            "Regions are parts of the packaged atlas, and this segmentation was made with other "
+            "maps; give maps named CGM, SGM, BS and CBM among them instead."
+        )
     if segmentation.names != ("GM", "WM", "CSF") or segmentation.template_map is None:
         raise InputError(
             "Regions need a segmentation into GM, WM and CSF with the packaged atlas; this one has "

@@ -71,8 +71,8 @@ class BrainSettings:
                 raise InputError(f"gaussians must be 1 to 6 for each class; got {name}={number!r}.")
         if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
             raise InputError(f"threads must be 1 or more; got {self.threads!r}.")
-        if not 20 <= self.bias_fwhm <= 1000:
-            raise InputError(f"bias_fwhm must lie between 20 and 1000 mm; got {self.bias_fwhm:g}.")
+        if not 30 <= self.bias_fwhm <= 300:
+            raise InputError(f"bias_fwhm must lie between 30 and 300 mm; got {self.bias_fwhm:g}.")
 
 
 @dataclass(frozen=True, slots=True)

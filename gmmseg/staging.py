@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from gmmseg.checks import InputError
 
@@ -109,12 +111,29 @@ def _publish(stage: Path, targets: Sequence[Path]) -> None:
             moved.append(target)
             (stage / target.name).replace(target)
     except BaseException:
-        for target in staged:
-            if target in moved:
-                _remove(target)
-            if (before / target.name).exists():
-                (before / target.name).replace(target)
+        with _uninterrupted():
+            for target in staged:
+                if target in moved:
+                    _remove(target)
+                if (before / target.name).exists():
+                    (before / target.name).replace(target)
         raise
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, or a second one would lose what is being put back."""
+    if current_thread() is not main_thread():  # where no interrupt arrives
+        yield
+        return
+    missed: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: missed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if missed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _remove(path: Path) -> None:

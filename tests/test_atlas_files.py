@@ -86,6 +86,7 @@ def bad_atlases(folder):
     hole[0, 0, 0] = np.nan
     both = image(folder / "both.nii", np.stack([grey, white], axis=-1))
     labelled = image(folder / "map.nii", np.stack([grey, white], axis=-1))
+    faint = [image(folder / f"faint{k}.nii", 0.4 * m) for k, m in enumerate((grey, white))]
     (folder / "map.json").write_text('{"LabelMap": ["GM"]}')
     return [
         ([f"GM={gm}"], "", "at least two classes"),
@@ -106,6 +107,7 @@ def bad_atlases(folder):
         ([f"GM={gm}", f"WM={image(folder / 'z.nii', 0 * white)}"], "", "empty"),
         ([f"GM={gm}", f"WM={image(folder / 'o.nii', grey + white)}"], "", "maps overlap: .* 1 "),
         ([f"GM={gm}", f"WM={image(folder / 'b.nii', 999 * white)}"], "", "reach 999; prob"),
+        ([f"GM={faint[0]}", f"WM={faint[1]}"], "", "never add up to more than half: 0.4 of 1"),
         ([], "GM,WM", "without an atlas"),
     ]
 

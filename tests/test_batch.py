@@ -1,6 +1,7 @@
 """One job: everything is written or nothing, and nothing that was there is lost."""
 
 import json
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -280,6 +281,33 @@ def test_a_folder_is_described_once_and_only_for_bids_names(scan, calls, tmp_pat
 def test_an_unknown_label_scheme_is_refused_first(tmp_path):
     with pytest.raises(InputError, match="Unknown label scheme"):
         run_job(Job(tmp_path / "nothing.nii", labels="itk"))
+
+
+def test_a_second_interrupt_does_not_lose_what_the_first_one_puts_back(tmp_path, monkeypatch):
+    targets = [tmp_path / name for name in "abc"]
+    for target in targets:
+        target.write_text("old")
+    replace, calls = Path.replace, []
+
+    def slow(path, target):
+        """An interrupt as the second file is published, and one as the first is put back."""
+        calls.append(path.parent.name)
+        if len(calls) in (4, 5):
+            signal.raise_signal(signal.SIGINT)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", slow)
+
+    def publish():
+        with staging.staged(tmp_path, targets) as stage:
+            for target in targets:
+                (stage / target.name).write_text("new")
+
+    with pytest.raises(KeyboardInterrupt):
+        publish()
+    assert calls.count("before") == 2  # `a` and `b`; nothing had been done to `c`
+    assert files(tmp_path) == dict.fromkeys("abc", b"old")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_files_of_a_block_that_ends_well_are_moved_and_the_folder_kept(tmp_path):

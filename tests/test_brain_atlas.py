@@ -12,7 +12,7 @@ import gmmseg
 from gmmseg import derivatives
 from gmmseg.metrics import dice, dice_per_label
 from gmmseg.spatial.atlas import PARTS
-from gmmseg.spatial.customatlas import maps_atlas
+from gmmseg.spatial.customatlas import _filled, maps_atlas
 from gmmseg.spatial.regions import by_anatomy, coordinates
 from gmmseg.template import icbm_head_atlas, region_maps
 
@@ -132,6 +132,18 @@ def test_the_head_around_the_packaged_maps_is_that_of_the_default():
     for name in ("WM", "CSF", "bone", "soft", "air"):
         here, there = (a.maps[..., a.names.index(name)] for a in (built, default))
         assert np.abs(here - there).mean() < 0.005, name
+
+
+def test_gaps_between_folds_are_closed_and_wider_ones_are_not_whatever_the_voxels():
+    """A gap of 4 mm across slices of 4 mm, and one of 20 mm, in slabs that do not enclose them."""
+    full = np.ones((30, 30, 20), np.float32)
+    full[:10] = full[20:] = full[:, :10] = full[:, 20:] = 0
+    full[:, :, :2] = full[:, :, -2:] = 0
+    full[:, :, 5], full[:, :, 10:15] = 0, 0
+    closed = _filled(full, np.array([1.0, 1.0, 4.0]))
+    assert closed[13:17, 13:17, 5].all()  # at its mouth it stays open
+    assert not closed[:, :, 11:14].any()
+    assert closed[full == 1].all()
 
 
 def test_an_oblique_grid_holds_the_same_atlas(coarse):

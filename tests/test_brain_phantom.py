@@ -221,6 +221,21 @@ def test_the_record_says_what_was_decided_and_by_which_figures(sample_result):
     assert decided["Gaussians"] == {name: owners.count(name) for name in dict.fromkeys(owners)}
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_few_slices_of_a_brain_are_refused(scan, sample_truth, axis, masked):
+    """Four slices of 2 mm, and a mask of one in the whole scan."""
+    low = sample_truth.shape[axis] // 2
+    cut = (slice(None),) * axis + (slice(low, low + 4),)
+    one = (slice(None),) * axis + (slice(low, low + 1),)
+    mask = np.zeros(sample_truth.shape, np.uint8)
+    mask[one] = sample_truth[one] > 0
+    data = np.asarray(scan.dataobj)
+    given = (data, mask) if masked else (data[cut], None)
+    with pytest.raises(gmmseg.InputError, match=r"mm large, too thin for the atlas"):
+        gmmseg.segment_brain(nib.Nifti1Image(given[0], scan.affine), given[1])
+
+
 def test_the_atlas_is_made_on_no_more_threads_than_were_asked_for(
     sample_t1, several_threads, monkeypatch
 ):

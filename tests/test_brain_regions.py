@@ -159,6 +159,9 @@ def test_regions_need_the_packaged_tissues(sample_result):
 
     with pytest.raises(InputError, match="GM, WM and CSF with the packaged atlas"):
         gmmseg.brain_regions(replace(sample_result, template_map=None))
+    other = replace(sample_result, settings=gmmseg.BrainSettings(atlas=("GM=a.nii", "WM=b.nii")))
+    with pytest.raises(InputError, match="made with other maps"):
+        gmmseg.brain_regions(other)
 
 
 @pytest.mark.parametrize("name", ["thalamus", "pallidum"])

@@ -143,7 +143,7 @@ def test_a_folder_without_permission_is_refused(good, tmp_path, monkeypatch):
     [
         (["brain", "t1.nii", "--labels", "itk"], "'itk' is not one of 'bids', 'fsl'"),
         (["brain", "t1.nii", "--mrf", "-1"], "from 0 to 10"),
-        (["brain", "t1.nii", "--bias-fwhm", "0"], "from 20 to 1000"),
+        (["brain", "t1.nii", "--bias-fwhm", "0"], "from 30 to 300"),
         (["brain", "t1.nii", "--threads", "0"], "x>=1"),
         (["brain", "t1.nii", "--volume", "-1"], "x>=0"),
         (["brain", "t1.nii", "--volume", "two"], "not a valid integer"),

@@ -11,6 +11,8 @@ from scipy import ndimage
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas, resampled
+from gmmseg.spatial.foreground import filled
+from gmmseg.spatial.onebrain import within
 from gmmseg.spatial.starts import BRAIN_TOP_MM
 
 CSF, FLUID = "CSF", "fluid"
@@ -22,6 +24,7 @@ MIN_VALUE, MAX_SUM = -0.01, 1.05
 MAX_SHARE_OVER = 1e-3  # of all voxels with tissue, that may add up to more
 RIM_MM = 3.5  # how far the space of the CSF reaches beyond the packaged mask; see head_atlas
 PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
+CLOSED_MM = 3.0  # half of the widest gap in a brain that is part of it
 FAR_MM = 10.0  # from where the alignment looks for a brain
 
 
@@ -50,7 +53,7 @@ def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> Ti
     ------
     InputError
         If there are fewer than two classes, a name occurs twice, or the maps are not
-        probabilities: negative, not finite, empty, overlapping.
+        probabilities: negative, not finite, empty, overlapping, nowhere more than half.
     """
     _check_names(names, maps.shape[-1])
     grid, maps = np.asarray(affine, np.float64), _probabilities(maps, names)
@@ -110,6 +113,11 @@ def _probabilities(maps: np.ndarray, names: Sequence[str]) -> np.ndarray:
             )
     maps = np.clip(maps, 0, None)
     total = maps.sum(-1)
+    if not total.max() > 0.5:
+        raise InputError(
+            f"The atlas maps never add up to more than half: {total.max() * scale:.3g} of "
+            f"{scale:g} at most. In a brain they add up to about {scale:g}; check their scale."
+        )
     over = np.count_nonzero(total > MAX_SUM)
     if over > MAX_SHARE_OVER * np.count_nonzero(total > 0.5):
         raise InputError(
@@ -146,12 +154,11 @@ def _upright(maps: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _filled(full: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Where the brain is, gaps between its folds and ventricles included: 0 or 1."""
-    step = np.maximum(1, np.rint(3.0 / size)).astype(int)
-    reach = int(step.max())
-    closed = ndimage.binary_closing(np.pad(full > 0.5, reach + 1), iterations=reach)
-    closed = ndimage.binary_fill_holes(closed)
-    inner = slice(reach + 1, -reach - 1)
-    return np.asarray(closed[inner, inner, inner], np.float32)
+    margin = np.maximum(1, np.ceil(CLOSED_MM / size)).astype(int)
+    near = within(np.pad(full > 0.5, margin[:, None]), CLOSED_MM, size)
+    closed = filled(~within(~near, CLOSED_MM, size))
+    inner = tuple(slice(n, -n) for n in margin)
+    return np.asarray(closed[inner], np.float32)
 
 
 def _moved_to_mni(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:

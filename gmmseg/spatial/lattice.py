@@ -139,6 +139,8 @@ def sample_lattice(
         )
     ceiling = BRIGHTEST * float(np.quantile(coarse[brain], 0.98))
     box = box_of(used)
+    if min(side.stop - side.start for side in box) < 2:
+        raise InputError(NO_BRAIN)
     first = np.array([side.start for side in box])
     moved = to_template.copy()
     moved[:3, 3] += to_template[:3, :3] @ first

@@ -20,6 +20,7 @@ from gmmseg.settings import BrainSettings
 from gmmseg.spatial import labelling, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.faded import without_faded_edge
@@ -30,6 +31,8 @@ from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
 from gmmseg.threads import n_threads, on_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
+
+MIN_EXTENT_MM = 10.0  # of the image, or the brain in it, along each axis
 
 STAGES = (
     *("reading", "aligning the atlas", "fitting the model", "labelling"),
@@ -225,6 +228,14 @@ class _Head:
         if data.size < MIN_VOXELS:
             raise InputError(
                 f"The image has {data.size} voxels; at least {MIN_VOXELS} of brain are needed."
+            )
+        extent = np.array(data.shape if mask is None else [c.stop - c.start for c in box_of(mask)])
+        if (extent < 2).any() or (extent * spacing < MIN_EXTENT_MM).any():
+            what = "image" if mask is None else "brain mask"
+            size = " x ".join(f"{mm:.3g}" for mm in extent * spacing)
+            raise InputError(
+                f"The {what} is {size} mm large, too thin for the atlas to be laid into it; "
+                f"at least two slices and {MIN_EXTENT_MM:g} mm along each side are needed."
             )
         offset = 0.0
         if np.nanmin(data) < 0:
