@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmmseg import contrast
+from gmmseg.spatial.lost import shown_box
 from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
@@ -159,8 +160,14 @@ def _volumes(segmentation: BrainSegmentation) -> Iterator[Check]:
 
 
 def _edge(segmentation: BrainSegmentation) -> Check:
-    """Area of the brain on the faces of the image."""
-    cut = cut_area_cm2(segmentation.mask, voxel_sizes(segmentation.volume.affine))
+    """Area of the brain on the faces of the image, or of what it shows.
+
+    A brain without its skull fills what is shown by nature.
+    """
+    mask, decided = segmentation.mask, segmentation.decisions
+    if not (decided.get("stripped") or decided.get("mask given")):
+        mask = mask[shown_box(segmentation.volume.data)]
+    cut = cut_area_cm2(mask, voxel_sizes(segmentation.volume.affine))
     return Check(
         "brain at the edge of the image", cut, 0.0, EDGE_CM2, "cm2",
         f"The brain touches the edge of the image over {cut:.0f} cm2: a part of it seems to be "

@@ -183,9 +183,17 @@ def test_a_brain_that_was_stripped_of_its_csf_keeps_its_cortex(scan, sample_trut
 
 
 def test_the_unit_of_intensity_matters_neither_to_labels_nor_to_checks(scan, sample_result):
-    """Rounding moves a few voxels across the edges of histogram bins, and no more than that."""
-    scaled = nib.Nifti1Image(np.asarray(scan.dataobj, dtype=np.float32) * 1e-3, scan.affine)
-    found = gmmseg.segment_brain(scaled)
+    """Rounding moves a few voxels across the edges of histogram bins, and no more than that.
+
+    The square of such an intensity is beyond float32.
+    """
+    scaled = np.asarray(scan.dataobj, np.float32) * np.float32(1e20)
+    found = gmmseg.segment_brain(nib.Nifti1Image(scaled, scan.affine))
+    assert np.nanmax(found.corrected) == pytest.approx(
+        1e20 * sample_result.corrected.max(), rel=0.1
+    )
+    nats = sample_result.objective[-1] - np.log(1e20)
+    assert found.objective[-1] == pytest.approx(nats, abs=0.01)
     agreement = dice_per_label(found.labels, sample_result.labels)
     assert min(agreement[1], agreement[2]) >= 0.995
     assert agreement[3] >= 0.98  # the thin outer rim follows small differences of the affine fit
@@ -219,6 +227,16 @@ def test_the_record_says_what_was_decided_and_by_which_figures(sample_result):
     assert set(numbers.values()) == {1}
     owners = list(sample_result.component_names)
     assert decided["Gaussians"] == {name: owners.count(name) for name in dict.fromkeys(owners)}
+
+
+def test_a_lost_slice_does_not_cut_the_brain_in_two_and_is_told(scan, sample_result):
+    """Taken for background, it left nothing above it: 1511 mL of 1826."""
+    data = np.asarray(scan.dataobj, np.float32).copy()
+    data[:, :, 70] = 0
+    found = gmmseg.segment_brain(nib.Nifti1Image(data, scan.affine))
+    assert min(dice_per_label(found.labels, sample_result.labels).values()) > 0.98
+    assert any("Slice 70 (from 0) of axis 3" in word for word in found.warnings)
+    assert sample_result.warnings == ()
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -87,6 +87,23 @@ def test_each_figure_of_the_fit_is_doubted_beyond_its_limit_and_only_there(resul
         assert name in selfcheck.failed(doubted)
 
 
+def test_a_brain_that_background_cuts_off_is_doubted_but_not_one_without_its_skull(result):
+    """As where slices outside the field of view were filled up with zeros."""
+    labels = result.labels.copy()
+    first = np.flatnonzero(labels.any((1, 2)))[0] + 8
+    data = result.volume.data.copy()
+    data[:first] = 0
+    volume = dataclasses.replace(result.volume, data=data)
+    big = np.diag([20.0, 20.0, 20.0, 1.0])
+    cut = dataclasses.replace(result, volume=dataclasses.replace(volume, affine=big))
+    name = "brain at the edge of the image"
+    assert name in selfcheck.failed(cut)
+    whole = dataclasses.replace(result.volume, affine=big)
+    assert name not in selfcheck.failed(dataclasses.replace(result, volume=whole))
+    stripped = dataclasses.replace(cut, decisions={"stripped": True})
+    assert name not in selfcheck.failed(stripped)
+
+
 def test_the_cut_area_is_that_of_the_worst_face():
     mask = np.zeros((6, 5, 4), bool)
     mask[0, 1:4, 1:3] = True  # 3 x 2 voxels of 2 mm x 5 mm on the first face

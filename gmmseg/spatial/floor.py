@@ -1,8 +1,41 @@
-"""Where the intensities of a scan begin, if some of them are negative."""
+"""Where the intensities of a scan begin, and what they are counted in."""
 
 import numpy as np
 
 N_LOOKED_AT = 1_000_000  # values at most, for their quantiles
+USUAL = (
+    2.0**-10,
+    2.0**20,
+)  # largest intensities whose squares and densities float32 holds with ease
+
+
+def fitting_unit(values: np.ndarray) -> float:
+    """What to divide intensities by, so that neither they nor their squares leave float32.
+
+    A power of two, which changes no digit of them; 1 for all scanners.
+
+    Parameters
+    ----------
+    values : float ndarray, image units; NaN where missing
+
+    Returns
+    -------
+    float, image units
+
+    >>> [fitting_unit(np.linspace(0, top, 100)) for top in (1.0, 4095.0, 1e6)]
+    [1.0, 1.0, 1.0]
+    >>> values = np.linspace(0, 1e30, 100)
+    >>> 64 <= (values / fitting_unit(values)).max() <= 256
+    True
+    """
+    few = np.abs(values.ravel()[:: max(1, values.size // N_LOOKED_AT)])
+    known = few[np.isfinite(few) & (few > 0)]
+    if not known.size:
+        return 1.0
+    bright = float(np.quantile(known, 0.99))
+    if USUAL[0] <= bright <= USUAL[1]:
+        return 1.0
+    return float(2.0 ** np.round(np.log2(bright / 128.0)))
 
 
 def negative_floor(values: np.ndarray) -> float:

@@ -24,11 +24,12 @@ from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
 from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.faded import without_faded_edge
-from gmmseg.spatial.floor import negative_floor
+from gmmseg.spatial.floor import fitting_unit, negative_floor
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
+from gmmseg.spatial.lost import lost_slices, remark, without
 from gmmseg.threads import n_threads, on_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
 
@@ -91,7 +92,8 @@ def _segmented(
         maps = pool.submit(_atlas, settings)
         scan = volumes.read(image, volume=volume_index)
         given = None if mask is None else volumes.read_mask(mask, scan)
-        head = _Head.of(scan, given, settings)
+        lost = lost_slices(scan.data)
+        head = _Head.of(replace(scan, data=without(scan.data, lost)), given, settings)
         atlas, blurred = maps.result()
         del maps  # which holds what it returned
 
@@ -131,7 +133,7 @@ def _segmented(
     stages.enter("collecting")
     brain = found.labels > 0
     shift = correction[brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
-    gain = float(np.exp(-shift))
+    gain = float(np.exp(-shift)) * head.unit
     corrected *= np.float32(gain)
     corrected += np.float32(head.offset)
     bias = correction
@@ -146,7 +148,8 @@ def _segmented(
         bias=volumes.from_canonical(bias, scan),
         mixture=_mixture(fit, gain, head.offset),
         component_names=components,
-        objective=fit.objective,
+        objective=fit.objective - np.log(head.unit),
+        warnings=remark(lost),
         potts_objective=found.bound,
         uncertainty=volumes.from_canonical(found.entropy, scan),
         contacts=found.contacts,
@@ -200,12 +203,15 @@ class _Head:
     mask: np.ndarray | None
     stripped: bool
     faded: bool  # whether voxels at the edge of the brain were left out
-    offset: float  # taken off the intensities
+    unit: float  # that intensities are counted in, image units
+    offset: float  # taken off the intensities, image units
 
     @classmethod
     def of(cls, scan: volumes.Volume, mask: np.ndarray | None, settings: BrainSettings) -> _Head:
         canonical = volumes.to_canonical(scan)
         data, stripped, faded = canonical.data, bool(settings.stripped), False
+        if (unit := fitting_unit(data)) != 1.0:
+            data = data / np.float32(unit)
         spacing = volumes.voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
@@ -241,7 +247,8 @@ class _Head:
         if np.nanmin(data) < 0:
             offset = negative_floor(data if mask is None else data[mask])
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)
-        return cls(data, canonical.affine, spacing, mask, stripped, faded, offset)
+        shown = spacing, mask, stripped, faded, unit, offset * unit
+        return cls(data, canonical.affine, *shown)
 
 
 def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:

@@ -1,0 +1,92 @@
+"""Slices of one value: lost on the way where the others show a head, or no part of the scan."""
+
+from __future__ import annotations
+
+import numpy as np
+
+THIN = 4  # every so many voxels are looked at first
+
+
+def lost_slices(data: np.ndarray) -> list[tuple[int, int]]:
+    """Slices of one value between slices that are not.
+
+    Taken for background, one of them would cut the brain in two.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float ndarray; slices without a finite voxel are known to be missing
+
+    Returns
+    -------
+    list of (axis, index)
+
+    >>> data = np.arange(5 * 6 * 7, dtype=float).reshape(5, 6, 7)
+    >>> data[0] = data[:, 3] = 0  # the first is the background that the head ends in
+    >>> lost_slices(data)
+    [(1, 3)]
+    """
+    found = []
+    for axis in range(data.ndim):
+        even = _even(data, axis)
+        shown = np.flatnonzero(~even)
+        if shown.size:
+            between = range(shown[0], shown[-1])
+            found += [(axis, int(index)) for index in between if even[index]]
+    return found
+
+
+def shown_box(data: np.ndarray) -> tuple[slice, slice, slice]:
+    """Where a scan (X, Y, Z) shows something: without slices of one value at either end.
+
+    >>> data = np.arange(5 * 6 * 7, dtype=float).reshape(5, 6, 7)
+    >>> data[:2] = 0
+    >>> shown_box(data)
+    (slice(2, 5, None), slice(0, 6, None), slice(0, 7, None))
+    """
+    sides = []
+    for axis in range(data.ndim):
+        shown = np.flatnonzero(~_even(data, axis))
+        sides.append(slice(int(shown[0]), int(shown[-1]) + 1) if shown.size else slice(None))
+    return sides[0], sides[1], sides[2]
+
+
+def _even(data: np.ndarray, axis: int) -> np.ndarray:
+    """(n,) bool, which slices across an axis have one value."""
+    planes = np.moveaxis(data, axis, 0)
+    few = planes[:, ::THIN, ::THIN]
+    even = (few == few[:, :1, :1]).all(axis=(1, 2))
+    for index in np.flatnonzero(even):
+        even[index] = (planes[index] == planes[index, 0, 0]).all()
+    return np.asarray(even)
+
+
+def without(data: np.ndarray, slices: list[tuple[int, int]]) -> np.ndarray:
+    """The data with slices, as :func:`lost_slices` names them, missing; a copy where there are any.
+
+    >>> without(np.ones((3, 1, 1)), [(0, 1)]).ravel().tolist()
+    [1.0, nan, 1.0]
+    """
+    if not slices:
+        return data
+    holed = data.copy()
+    for axis, index in slices:
+        np.moveaxis(holed, axis, 0)[index] = np.nan
+    return holed
+
+
+def remark(slices: list[tuple[int, int]]) -> tuple[str, ...]:
+    """What to say of lost slices, if anything.
+
+    >>> remark([(2, 70)])
+    ('Slice 70 (from 0) of axis 3 has one value throughout, unlike those around it; treated as missing.',)
+    """  # noqa: E501 (a sentence that is printed on one line)
+    if not slices:
+        return ()
+    axis, index = slices[0]
+    more = f" and {len(slices) - 1} more have" if len(slices) > 1 else " has"
+    around = "them" if len(slices) > 1 else "it"
+    sentence = (
+        f"Slice {index} (from 0) of axis {axis + 1}{more} one value throughout, unlike those "
+        f"around {around}; treated as missing."
+    )
+    return (sentence,)
