@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
@@ -41,6 +42,8 @@ def main() -> None:
     atexit.register(gc.freeze)  # else leaving takes a third of a second, to look for garbage
     for variable in _BLAS:
         os.environ[variable] = "1"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # paths may hold bytes that are no text
     signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
 
 

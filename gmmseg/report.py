@@ -13,6 +13,7 @@ from gmmseg import volume as volumes
 from gmmseg.bins import some_finite
 from gmmseg.brainhistogram import draw_histogram
 from gmmseg.labels import colours
+from gmmseg.lettering import letter
 from gmmseg.spatial.boxes import box_of
 from gmmseg.volume import voxel_sizes
 
@@ -94,6 +95,7 @@ def draw(segmentation: BrainSegmentation, *, title: str = "") -> Figure:
     figure.colorbar(field, cax=bar).ax.tick_params(labelsize=9)
     _write_notes(side, segmentation)
     _write_heading(figure, segmentation, title)
+    letter(figure)
     return figure
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gmmseg.histogrampicture import draw_histogram
 from gmmseg.intensities import IntensitySegmentation
+from gmmseg.lettering import letter
 from gmmseg.raster.image import Raster
 from gmmseg.thresholdcolours import shades
 
@@ -76,6 +77,7 @@ def draw(parts: Sequence[Part], raster: Raster, *, title: str = "") -> Figure:
     draw_histogram(cells[-2], part)
     _write_notes(cells[-1], part)
     _write_heading(figure, part, raster, view, title, len(parts))
+    letter(figure)
     return figure
 
 

@@ -168,7 +168,8 @@ def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
     told = {name: {"Description": _description(name)} for name in columns}
     for path, content in ((table, text.getvalue()), (sidecar, json.dumps(told, indent=2) + "\n")):
         temporary = path.with_name(f".gmmseg-{path.name}")
-        temporary.write_text(content, encoding="utf-8")
+        # the name of a file may hold bytes that are no text
+        temporary.write_text(content, encoding="utf-8", errors="replace")
         temporary.replace(path)
     return table, sidecar
 
