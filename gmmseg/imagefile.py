@@ -35,7 +35,9 @@ class Contents(NamedTuple):
     label: str  # what to call the image in messages
 
 
-def load(source: Any, *, volume: int | None = None, name: str) -> Contents:
+def load(
+    source: Any, *, volume: int | None = None, name: str, remedy: str | None = None
+) -> Contents:
     """Read one volume of an image.
 
     Parameters
@@ -45,6 +47,8 @@ def load(source: Any, *, volume: int | None = None, name: str) -> Contents:
         Which volume of a 4-D image, from 0.
     name : str
         What kind of image it is, for messages.
+    remedy : str, optional
+        What to do about an image of several volumes, where none can be chosen by an option.
 
     Raises
     ------
@@ -53,7 +57,7 @@ def load(source: Any, *, volume: int | None = None, name: str) -> Contents:
     """
     image, path, label = _open(source, name)
     affine = _valid_affine(image, label)
-    data = _one_volume(image, volume, label, path)
+    data = _one_volume(image, volume, label, path, remedy)
     return Contents(data, affine, image.header, path, label)
 
 
@@ -153,7 +157,7 @@ def _header_zooms(image: SpatialImage) -> tuple[float, ...]:
 
 
 def _one_volume(
-    image: SpatialImage, volume: int | None, label: str, path: Path | None
+    image: SpatialImage, volume: int | None, label: str, path: Path | None, remedy: str | None
 ) -> np.ndarray:
     """The (X, Y, Z) voxels of a 3-D image, or of one volume of a 4-D one."""
     kind = np.dtype(image.get_data_dtype())
@@ -167,10 +171,8 @@ def _one_volume(
         raise InputError(f"{label} has size {times(shape)}; it must have three dimensions.")
     count = shape[0] if time_first else int(np.prod(shape[3:], dtype=np.int64))
     if volume is None and count > 1:
-        raise InputError(
-            f"{label} holds {count} volumes (size {times(shape)}); segment one of them: "
-            f"--volume N, with N from 0 to {count - 1}."
-        )
+        choice = f"segment one of them: --volume N, with N from 0 to {count - 1}."
+        raise InputError(f"{label} holds {count} volumes (size {times(shape)}); {remedy or choice}")
     chosen = volume or 0
     if not 0 <= chosen < count:
         raise InputError(

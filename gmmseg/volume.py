@@ -136,7 +136,7 @@ def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:
     Parameters
     ----------
     source : path, nibabel image or (X, Y, Z) array
-        Voxels above 0 are inside; where there are fractions, those of at least 0.5.
+        Voxels above 0 are inside; where there are fractions, those of at least 0.5. NaN is outside.
     like : Volume
         The scan whose grid the mask must have.
     name : str
@@ -149,7 +149,7 @@ def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:
     Raises
     ------
     InputError
-        If the mask cannot be read, lies on another grid, is empty or is not finite.
+        If the mask cannot be read, is not 3-D, lies on another grid, is empty or infinite.
     """
     if isinstance(source, np.ndarray):
         label = f"The {name}"
@@ -159,10 +159,13 @@ def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:
                 f"{label} has shape {source.shape} and the image {like.shape}; they must agree."
             )
     else:
-        data, affine, _, _, label = imagefile.load(source, name=name)
+        remedy = f"a {name} must be 3-D: save one of them as an image of its own."
+        data, affine, _, _, label = imagefile.load(source, name=name, remedy=remedy)
         check_same_grid(like, Volume(data, affine), name=label)
-    if data.dtype.kind == "c" or not np.isfinite(data).all():
+    if data.dtype.kind not in "buif" or np.isinf(data).any():
         raise InputError(f"{label} holds voxels that are not finite numbers; it must be 0 or 1.")
+    if data.dtype.kind == "f":
+        data = np.nan_to_num(data, nan=0.0)  # SPM writes what is outside of the brain as NaN
     fractions = data.dtype.kind == "f" and bool((data != np.rint(data)).any())
     inside = data >= 0.5 if fractions else data > 0
     if not inside.any():
@@ -181,14 +184,17 @@ def check_same_grid(
     corners = np.array([(*ijk, 1) for ijk in np.ndindex(2, 2, 2)]) * (*np.subtract(size, 1), 1)
     offsets = corners @ (image.affine - other.affine).T
     shift = np.sqrt((offsets[:, :3] ** 2).sum(axis=1)).max()  # mm, at the worst corner
-    if size == other_size and shift <= atol:
-        return
-    found, expected = imagefile.times(other_size), imagefile.times(size)
-    raise InputError(
-        f"{name} is not on the image's grid: it has size {found} and the image {expected}; "
-        f"corner voxels lie up to {shift:.3g} mm apart (allowed {atol:g} mm). "
-        f"Resample it to the image first, with nearest-neighbour interpolation."
-    )
+    differences = []
+    if size != other_size:
+        found, expected = imagefile.times(other_size), imagefile.times(size)
+        differences.append(f"it has size {found} and the image {expected}")
+    if shift > atol:
+        differences.append(f"corner voxels lie up to {shift:.3g} mm apart (allowed {atol:g} mm)")
+    if differences:
+        raise InputError(
+            f"{name} is not on the image's grid: {'; '.join(differences)}. "
+            f"Resample it to the image first, with nearest-neighbour interpolation."
+        )
 
 
 def to_canonical(volume: Volume) -> Volume:

@@ -88,6 +88,20 @@ def test_a_grid_of_another_size_is_refused():
         volume.check_same_grid(scan, Volume(np.zeros((10, 10, 9)), np.eye(4)), name="mask")
 
 
+def test_of_two_grids_only_what_differs_is_named():
+    scan = Volume(np.zeros((10, 10, 10)), np.eye(4))
+    moved = np.eye(4)
+    moved[0, 3] = 2.5
+    with pytest.raises(InputError, match="it has size") as refusal:
+        volume.check_same_grid(scan, Volume(np.zeros((10, 10, 9)), np.eye(4)), name="mask")
+    assert "apart" not in str(refusal.value)
+    with pytest.raises(InputError, match="apart") as refusal:
+        volume.check_same_grid(scan, Volume(scan.data, moved), name="mask")
+    assert "size" not in str(refusal.value)
+    with pytest.raises(InputError, match=r"size 10x10x9 and the image 10x10x10; corner.* 2\.5 mm"):
+        volume.check_same_grid(scan, Volume(np.zeros((10, 10, 9)), moved), name="mask")
+
+
 @pytest.fixture
 def scan(rng):
     return Volume(rng.normal(size=(4, 5, 6)).astype(np.float32), affine_of((1, 0, 2), (1, -1, 1)))
@@ -110,14 +124,31 @@ def test_fractions_of_a_mask_count_from_one_half(scan, rng):
     np.testing.assert_array_equal(volume.read_mask(fractions, scan), fractions >= 0.5)
 
 
+def test_what_is_nan_in_a_mask_is_outside(scan, rng):
+    """As SPM leaves the voxels around the brain."""
+    inside = rng.random(scan.shape) > 0.5
+    given = np.where(inside, 1.0, np.nan)
+    image = nib.Nifti1Image(given, scan.affine)
+    for source in (given, image):
+        np.testing.assert_array_equal(volume.read_mask(source, scan), inside)
+    assert np.isnan(given).any()  # and what was given stays as it was
+
+
+@pytest.mark.parametrize("kind", [object, str, complex])
+def test_a_mask_array_of_no_numbers_is_refused(scan, kind):
+    with pytest.raises(InputError, match="not finite numbers"):
+        volume.read_mask(np.ones(scan.shape).astype(kind), scan)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (np.zeros((4, 5, 6)), "empty: no voxel is above 0"),
         (np.full((4, 5, 6), 0.25), "empty: no voxel is above 0.5"),
-        (np.full((4, 5, 6), np.nan), "not finite"),
+        (np.full((4, 5, 6), np.nan), "empty: no voxel is above 0"),
+        (np.full((4, 5, 6), np.inf), "not finite"),
         (np.ones((4, 5, 7)), "size 4x5x7 and the image 4x5x6"),
-        (np.ones((4, 5, 6, 2)), "holds 2 volumes"),
+        (np.ones((4, 5, 6, 2)), "holds 2 volumes .*; a mask must be 3-D: save one of them"),
     ],
 )
 def test_a_bad_mask_is_refused(scan, data, message):
