@@ -20,6 +20,9 @@ from nibabel.spatialimages import SpatialImage
 
 from gmmseg.checks import InputError
 
+GZIPPED = b"\x1f\x8b"
+"""What every file begins with that gzip compressed."""
+
 AFTER_GZIP = "Not a gzipped file"
 """What is said of bytes that follow the compressed ones; all else that is said of the format of a
 file is that its check sum or its length is wrong."""
@@ -100,6 +103,11 @@ def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     except FileNotFoundError as error:
         raise InputError(_missing_part(label, error)) from error
     except Exception as error:  # each format of nibabel raises its own kinds
+        if path.suffix == ".nii" and _begins(path, GZIPPED):
+            raise InputError(
+                f"{label} is compressed by gzip, which its name does not say; "
+                f"rename it to {path.name}.gz."
+            ) from error
         raise InputError(
             f"{label} is not an image that can be read, or is damaged ({_first_line(error)}). "
             f"NIfTI, MGH, MINC, Analyze and PAR/REC files are; convert others to NIfTI first."
@@ -212,6 +220,11 @@ def _inflated(image: SpatialImage, path: Path) -> SpatialImage:
     except (OSError, EOFError, ValueError, isal_zlib.error):  # type: ignore[misc]
         pass
     return image  # nibabel may get at the voxels all the same, or say what is wrong
+
+
+def _begins(path: Path, with_bytes: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(with_bytes)) == with_bytes
 
 
 def _missing_part(label: str, error: FileNotFoundError) -> str:

@@ -97,13 +97,10 @@ def read(source: Any, *, volume: int | None = None, name: str = "image") -> Volu
     low, high, n_missing = data.min(), data.max(), 0
     if np.isnan(low):
         n_missing = int(np.count_nonzero(np.isnan(data)))
-        if n_missing == data.size:
-            raise InputError(f"{label} has no finite voxel: every one is NaN or infinite.")
-        low, high = np.nanmin(data), np.nanmax(data)
-    if low == high:
-        raise InputError(
-            f"{label} is empty: every voxel has the value {low:g}. Check that this is the scan."
-        )
+        if n_missing < data.size:
+            low, high = np.nanmin(data), np.nanmax(data)
+    if n_missing == data.size or low == high:
+        raise InputError(_without_contrast(stored, label))
     return Volume(data, affine, header, path, n_missing)
 
 
@@ -328,3 +325,19 @@ def _finite_float32(data: np.ndarray) -> np.ndarray:
     if not (np.isfinite(data.min()) and np.isfinite(data.max())):
         data[np.isinf(data)] = np.nan
     return data
+
+
+def _without_contrast(data: np.ndarray, label: str) -> str:
+    """What is wrong with voxels of which no two differ as float32."""
+    finite = data[np.isfinite(data)]
+    if not finite.size:
+        return f"{label} has no finite voxel: every one is NaN or infinite."
+    low, high = finite.min(), finite.max()
+    if low < high or abs(high) > np.finfo(np.float32).max:
+        return (
+            f"{label} has values from {low:.9g} to {high:.9g}, which numbers of 32 bits cannot "
+            f"hold or tell apart; scale and shift them to between 0 and 1000 or so first."
+        )
+    every = "every voxel" if finite.size == data.size else "every finite voxel"
+    what = "is constant" if low else "is empty"
+    return f"{label} {what}: {every} has the value {low:g}. Check that this is the right file."

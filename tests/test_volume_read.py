@@ -217,6 +217,16 @@ def broken(tmp_path, data, what):
         write(path, data * 0)
     elif what == "constant":
         write(path, data * 0 + 7)
+    elif what == "constant with holes":
+        write(path, np.where(data > 100, 7, np.nan))
+    elif what == "too large":
+        write(path, np.maximum(data, 0) * 1e100)
+    elif what == "too small":
+        write(path, data * 1e-100)
+    elif what == "one value, too large":
+        write(path, floats.astype(np.float64) * 0 + 1e100)
+    elif what == "gz without its name":
+        path.write_bytes(gzip.compress(whole))
     elif what == "all NaN":
         write(path, floats * np.nan)
     elif what == "surface":
@@ -247,8 +257,13 @@ def broken(tmp_path, data, what):
         ("complex", "is complex"),
         ("colour", "holds colours"),
         ("2-D", "size 7x6; it must have three dimensions"),
-        ("zeros", "every voxel has the value 0"),
-        ("constant", "every voxel has the value 7"),
+        ("zeros", "is empty: every voxel has the value 0"),
+        ("constant", "is constant: every voxel has the value 7"),
+        ("constant with holes", "is constant: every finite voxel has the value 7"),
+        ("too large", r"from 0 to 9.*e\+102, which numbers of 32 bits cannot hold"),
+        ("one value, too large", r"from 1e\+100 to 1e\+100, which numbers of 32 bits cannot"),
+        ("too small", "which numbers of 32 bits cannot hold or tell apart"),
+        ("gz without its name", r"compressed by gzip.*rename it to scan\.nii\.gz"),
         ("all NaN", "no finite voxel"),
         ("surface", "holds no voxels"),
         ("folder", "is a folder"),
