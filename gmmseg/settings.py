@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 from gmmseg import contrast
 from gmmseg.checks import InputError
@@ -61,18 +64,46 @@ class BrainSettings:
 
     def __post_init__(self) -> None:
         contrast.check(self.contrast)
-        if self.mrf != "auto" and not (isinstance(self.mrf, int | float) and 0 <= self.mrf <= 10):
+        if not (_is_word(self.mrf, "auto") or (_is_real(self.mrf) and 0 <= self.mrf <= 10)):
             raise InputError(f"mrf must be auto or lie between 0 and 10; got {self.mrf!r}.")
         for name, value in (("bias", self.bias), ("deformation", self.deformation)):
-            if value not in ("auto", "on", "off"):
+            if not _is_word(value, "auto", "on", "off"):
                 raise InputError(f"{name} must be auto, on or off; got {value!r}.")
+        if not isinstance(self.gaussians, Mapping):
+            raise InputError(
+                f"gaussians must be a mapping of classes to numbers, such as {{'GM': 2}}; "
+                f"got {self.gaussians!r}."
+            )
         for name, number in self.gaussians.items():
-            if not (isinstance(number, int) and 1 <= number <= 6):
+            if not (_is_whole(number) and 1 <= number <= 6):
                 raise InputError(f"gaussians must be 1 to 6 for each class; got {name}={number!r}.")
-        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+        if self.threads is not None and not (_is_whole(self.threads) and self.threads >= 1):
             raise InputError(f"threads must be 1 or more; got {self.threads!r}.")
-        if not 30 <= self.bias_fwhm <= 300:
-            raise InputError(f"bias_fwhm must lie between 30 and 300 mm; got {self.bias_fwhm:g}.")
+        if not (_is_real(self.bias_fwhm) and 30 <= self.bias_fwhm <= 300):
+            raise InputError(f"bias_fwhm must lie between 30 and 300 mm; got {self.bias_fwhm!r}.")
+        for name in ("atlas", "atlas_names"):
+            object.__setattr__(self, name, _words(name, getattr(self, name)))
+
+
+def _is_word(value: Any, *words: str) -> bool:
+    return isinstance(value, str) and value in words
+
+
+def _is_real(value: Any) -> TypeGuard[float]:
+    """Whether it is a number, NumPy's included; a bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _words(name: str, value: Any) -> tuple[str, ...]:
+    """Paths or names as str; a single one is not taken for a sequence of letters."""
+    many = [value] if isinstance(value, str | os.PathLike) else value
+    if isinstance(many, Sequence) and all(isinstance(one, str | os.PathLike) for one in many):
+        return tuple(map(os.fspath, many))
+    raise InputError(f"{name} must be a sequence of str, one for each map; got {value!r}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,58 @@
+"""Settings: numbers of any kind are taken, everything else is refused in one sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gmmseg.checks import InputError
+from gmmseg.settings import BrainSettings
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mrf": np.float32(0.5)},
+        {"mrf": np.int64(1)},
+        {"bias_fwhm": np.float32(60)},
+        {"bias_fwhm": 60},
+        {"gaussians": {"GM": np.int64(2)}},
+        {"threads": np.int64(1)},
+    ],
+)
+def test_numbers_of_numpy_are_numbers(given):
+    (name, value), *_ = given.items()
+    assert getattr(BrainSettings(**given), name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mrf": True}, "mrf must be auto or lie between 0 and 10; got True"),
+        ({"mrf": "0.3"}, "mrf must be auto or"),
+        ({"mrf": None}, "mrf must be auto or"),
+        ({"mrf": float("nan")}, "mrf must be auto or"),
+        ({"bias_fwhm": "60"}, "bias_fwhm must lie between 30 and 300 mm; got '60'"),
+        ({"bias_fwhm": None}, "bias_fwhm must lie"),
+        ({"bias_fwhm": True}, "bias_fwhm must lie"),
+        ({"gaussians": [("GM", 2)]}, "gaussians must be a mapping"),
+        ({"gaussians": {"GM": True}}, "1 to 6 for each class; got GM=True"),
+        ({"gaussians": {"GM": 2.0}}, "1 to 6 for each class"),
+        ({"threads": True}, "threads must be 1 or more"),
+        ({"threads": "2"}, "threads must be 1 or more"),
+        ({"bias": True}, "bias must be auto, on or off"),
+        ({"deformation": ["on"]}, "deformation must be auto, on or off"),
+        ({"atlas": None}, "atlas must be a sequence of str"),
+        ({"atlas": (1, 2)}, "atlas must be a sequence of str"),
+        ({"atlas_names": 3}, "atlas_names must be a sequence of str"),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        BrainSettings(**given)
+
+
+def test_one_file_is_an_atlas_of_one_file_and_not_of_its_letters():
+    assert BrainSettings(atlas="o2/x.nii.gz").atlas == ("o2/x.nii.gz",)
+    assert BrainSettings(atlas=Path("x.nii.gz")).atlas == ("x.nii.gz",)
+    assert BrainSettings(atlas=["a.nii", Path("b.nii")]).atlas == ("a.nii", "b.nii")
