@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmseg import atlasfiles, derivatives, labels, selfcheck, staging, volume
-from gmmseg.checks import InputError
+from gmmseg.checks import InputError, permitted
 from gmmseg.derivatives import Outputs
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def run_job(
     pve = bool(job.settings.get("pve"))
     targets = outputs.all(names, regions=job.regions, pve=pve, extra=job.extra)
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
-    staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
+    with permitted():
+        staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     given_up = Event()
     model = Thread(target=_load_model, args=(given_up,))  # while the scan is inflated
     model.start()

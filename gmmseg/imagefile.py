@@ -18,7 +18,7 @@ from nibabel.imageglobals import logger
 from nibabel.minc1 import Minc1Image
 from nibabel.spatialimages import SpatialImage
 
-from gmmseg.checks import InputError
+from gmmseg.checks import InputError, permitted
 
 GZIPPED = b"\x1f\x8b"
 """What every file begins with that gzip compressed."""
@@ -79,6 +79,7 @@ def times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
+@permitted()
 def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     """The image with its header checked, its path, and what to call it in messages."""
     if not isinstance(source, (str, os.PathLike)):

@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 
 from gmmseg import staging
-from gmmseg.checks import InputError, interrupted
+from gmmseg.checks import InputError, interrupted, permitted
 from gmmseg.raster.image import Raster, first_line
 from gmmseg.raster.paths import dseg_path, split_name
 from gmmseg.raster.write import write_labels, write_map
@@ -62,6 +62,7 @@ class ThresholdRun:
         return tuple(one for one in self.done if one.error)
 
 
+@permitted()
 def run_threshold(
     job: ThresholdJob,
     *,

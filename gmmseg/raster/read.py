@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gmmseg import imagefile, volume
-from gmmseg.checks import InputError
+from gmmseg.checks import InputError, permitted
 from gmmseg.raster import omezarr, photo, tiff
 from gmmseg.raster.image import Raster
 from gmmseg.raster.paths import VOLUME, split_name
@@ -111,6 +111,7 @@ def read_mask(path: str | os.PathLike[str], raster: Raster) -> np.ndarray:
     return np.broadcast_to(inside, raster.grid)
 
 
+@permitted()
 def kind_of(path: Path, label: str) -> str:
     """Which reader a path is for: "photo", "tiff", "volume" or "zarr".
 
