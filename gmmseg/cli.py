@@ -18,6 +18,7 @@ from gmmseg.checks import InputError, interrupted
 from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
 from gmmseg.cli_types import ClassNumber, Number
+from gmmseg.kernelcache import check_threads, ensure_folder
 from gmmseg.progressbar import progress
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def main() -> None:
         os.environ[variable] = "1"
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # paths may hold bytes that are no text
+    try:
+        check_threads()
+    except InputError as error:
+        raise InputFailure(str(error)) from error
+    ensure_folder()
     signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
 
 

@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gmmseg import cli
+from gmmseg import cli, kernelcache
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,53 @@ def test_a_folder_that_may_not_be_entered_is_told_of(tmp_path, monkeypatch, rng,
     result = CliRunner().invoke(cli.main, words)
     assert result.exit_code == 2, result.exception
     assert re.search(r"Error: .*shut.* permission denied\..*\n", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_a_number_of_threads_that_numba_refuses_is_told_of(monkeypatch, value):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", value)
+    result = CliRunner().invoke(cli.main, ["brain", "t1.nii"])
+    assert result.exit_code == 2, result.exception
+    expected = rf"Error: .*NUMBA_NUM_THREADS is '{value}'; it must be a number, 1 or more.*\n"
+    assert re.fullmatch(expected, result.stderr)
+
+
+LOAD = """
+import os, sys
+from gmmseg import kernelcache
+kernelcache._writable = lambda folder: {writable}
+from click.testing import CliRunner
+from gmmseg import cli
+CliRunner().invoke(cli.main, ["brain", "no.nii"])
+print(os.environ.get("NUMBA_CACHE_DIR"))
+folder = os.environ.get("NUMBA_CACHE_DIR")
+if folder is not None:
+    assert os.path.isdir(folder)
+    assert os.stat(folder).st_mode & 0o77 == 0
+"""
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_kernels_are_kept_in_a_folder_of_the_run_where_there_is_no_other(writable):
+    without = {name: v for name, v in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    words = [sys.executable, "-P", "-c", LOAD.format(writable=writable)]
+    result = subprocess.run(words, capture_output=True, text=True, env=without, check=True)
+    folder = result.stdout.strip()
+    if writable:
+        assert folder == "None"
+    else:
+        assert Path(folder).parent == Path(tempfile.gettempdir())
+        assert not Path(folder).exists()  # any more
+
+
+def test_a_folder_of_ones_own_is_left_to_numba(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kernelcache, "_writable", lambda folder: False)
+    kernelcache.ensure_folder()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path)
+
+
+def test_a_folder_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    assert not kernelcache._writable(tmp_path / "file" / "below")
+    assert kernelcache._writable(tmp_path / "new" / "below")

@@ -1,0 +1,57 @@
+"""What numba finds in the environment before it is imported: it refuses what it cannot use."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from gmmseg.checks import InputError
+
+FOLDER, THREADS = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
+
+
+def check_threads() -> None:
+    """Raise InputError where the environment asks for no thread: importing numba would fail."""
+    value = os.environ.get(THREADS) or "1"
+    if not (value.strip().isdecimal() and int(value) >= 1):
+        raise InputError(
+            f"The environment variable {THREADS} is {value!r}; it must be a number, 1 or more. "
+            f"Set it so, or unset it."
+        )
+
+
+def ensure_folder() -> None:
+    """Give compiled kernels a temporary folder where numba would find none to keep them in.
+
+    numba takes the package's own folder or the user's; where neither can be written, as for a
+    service without a home in a read-only container, it refuses to import the kernels. The folder
+    goes when the process ends.
+    """
+    package = Path(__file__).parent
+    own = [package / part / "__pycache__" for part in (".", "mixture", "spatial")]
+    if os.environ.get(FOLDER) or all(map(_writable, own)) or _writable(_users()):
+        return
+    # of a name that nobody can foretell: what lies in it is run
+    folder = tempfile.mkdtemp(prefix="gmmseg-")
+    os.environ[FOLDER] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _users() -> Path:
+    """The folder that numba takes below the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("numba", appauthor=False)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made itself where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
