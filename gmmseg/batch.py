@@ -38,6 +38,7 @@ class Job:
     overwrite: bool = False
     regions: bool = False  # also write cortex, deep grey matter, brainstem and cerebellum
     uncertainty: bool = False  # write the map of the entropy, too
+    strict: bool = False  # for the record: whether the command is to fail with the self-check
 
     @property
     def atlas(self) -> tuple[str, ...]:
@@ -51,7 +52,9 @@ class Job:
 
     def command(self) -> list[str]:
         """Words of the command that does this job."""
-        words = ["gmmseg", "brain", str(self.scan), "-o", str(self.out), "--labels", self.labels]
+        scan = str(self.scan)
+        scan = f"./{scan}" if scan.startswith("-") else scan  # which would be an option
+        words = ["gmmseg", "brain", scan, "-o", str(self.out), "--labels", self.labels]
         if self.mask is not None:
             words += ["--mask", str(self.mask)]
         if self.volume is not None:
@@ -60,6 +63,7 @@ class Job:
         for name, value in self.settings.items():
             words += _option(name, value)
         words += ["--uncertainty"] if self.uncertainty else []
+        words += ["--strict"] if self.strict else []
         return [*words, *(["--overwrite"] if self.overwrite else [])]
 
 

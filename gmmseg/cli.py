@@ -238,7 +238,7 @@ def brain(
             watch("importing", 0.0)
         from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
 
-        job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty)
+        job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty, strict)
         with progress(show=not quiet) as bar:
             if watch is not None:
                 watch.then = bar

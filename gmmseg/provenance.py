@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,9 @@ from gmmseg.volume import voxel_sizes
 if TYPE_CHECKING:
     from gmmseg.selfcheck import Check
     from gmmseg.tissues import BrainSegmentation
+
+_PAIRS = {"hdr": "img", "head": "brik", "par": "rec"}  # of one image, header and voxels
+_PAIRED = re.compile(r"(.+\.)(hdr|img|head|brik|par|rec)(?:\.gz|\.bz2)?", re.I)
 
 
 def record(
@@ -52,18 +56,14 @@ def record(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(command),
         "scan": {
-            "path": str(scan),
-            "sha256": sha256(scan),
+            **_files(scan),
             "shape": result.volume.shape,
             "voxel_size_mm": voxel_sizes(result.volume.affine),
             "affine": result.volume.affine,
             "missing_voxels": result.volume.n_missing,
         },
-        "mask": None if mask is None else {"path": str(mask), "sha256": sha256(mask)},
-        "atlas": [
-            {"path": str(path), "sha256": sha256(path)}
-            for path in atlasfiles.paths(getattr(result.settings, "atlas", ()))
-        ],
+        "mask": None if mask is None else _files(mask),
+        "atlas": [_files(path) for path in atlasfiles.paths(getattr(result.settings, "atlas", ()))],
         "labels": labels,
         "settings": asdict(result.settings),
         "decisions": result.decisions,
@@ -95,6 +95,33 @@ def components(segmentation: BrainSegmentation) -> list[dict[str, Any]]:
         {"class": name, "weight": weight, "mean": mean, "standard_deviation": deviation}
         for name, weight, mean, deviation in rows
     ]
+
+
+def _files(path: Path) -> dict[str, Any]:
+    """Path and check sum of an image, and those of the other file where it is one of two."""
+    content: dict[str, Any] = {"path": str(path), "sha256": sha256(path)}
+    others = [{"path": str(other), "sha256": sha256(other)} for other in beside(path)]
+    return content | ({"belonging_files": others} if others else {})
+
+
+def beside(path: Path) -> list[Path]:
+    """Files that make an image together with the one that was named: the voxels of a header.
+
+    >>> beside(Path("scan.nii"))
+    []
+    """
+    match = _PAIRED.fullmatch(path.name)
+    if match is None:
+        return []
+    stem, extension = match[1], match[2].lower()
+    other = _PAIRS.get(extension) or next(k for k, v in _PAIRS.items() if v == extension)
+    names = [stem + word + end for word in (other, other.upper()) for end in ("", ".gz", ".bz2")]
+    found: list[Path] = []
+    for one in map(path.with_name, names):
+        # a disk that takes capitals for small letters has the same file under both names
+        if one.is_file() and not any(one.samefile(known) for known in found):
+            found.append(one)
+    return found
 
 
 def sha256(path: Path) -> str:

@@ -316,3 +316,10 @@ def test_files_of_a_block_that_ends_well_are_moved_and_the_folder_kept(tmp_path)
         (stage / "a").write_text("1")
         (stage / "scratch").write_text("2")
     assert files(tmp_path / "out") == {"a": b"1"}
+
+
+def test_the_command_in_the_record_knows_strict_and_scans_that_look_like_options():
+    words = Job(Path("-x.nii.gz"), strict=True).command()
+    assert words[2] == "./-x.nii.gz"
+    assert "--strict" in words
+    assert "--strict" not in Job(Path("x.nii.gz")).command()

@@ -173,6 +173,7 @@ def test_the_record_holds_what_repeats_the_run(tmp_path, result):
     digest = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
     assert record["scan"]["sha256"] == digest
     assert record["command"] == "gmmseg brain 'a b.nii'"
+    assert "belonging_files" not in record["scan"]
     assert record["settings"]["bias_fwhm"] == 60
     assert record["objective_nats_per_voxel"] == [-5, -4.5, -4.4]
     assert record["decisions"]["affine"] == np.eye(4).tolist()
@@ -220,3 +221,19 @@ def test_one_thread_is_left_to_the_picture_while_files_are_compressed(
     derivatives.write(result, outputs, tmp_path, scheme="fsl", provenance={"settings": {}})
 
     assert most == at_a_time
+
+
+@pytest.mark.parametrize(
+    ("named", "other"),
+    [("a.hdr", "a.img"), ("a.img", "a.hdr"), ("a.HDR", "a.img.gz"), ("b+orig.HEAD", "b+orig.BRIK")],
+)
+def test_of_an_image_in_two_files_both_are_in_the_record(tmp_path, named, other):
+    (tmp_path / named).write_text("content")
+    (tmp_path / other).write_text("voxels")
+    (tmp_path / "a.json").touch()
+    record = provenance.record(
+        fake.segmentation(), scan=tmp_path / named, mask=None, labels="fsl", command=[]
+    )
+    # printf voxels | sha256sum
+    digest = "38d11342e7802dc460247dcec95b945557f05a1bcc74a4db37f42d7e2b8b43de"
+    assert record["scan"]["belonging_files"] == [{"path": str(tmp_path / other), "sha256": digest}]
