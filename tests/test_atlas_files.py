@@ -107,6 +107,8 @@ def bad_atlases(folder):
         ([f"GM={gm}", f"WM={image(folder / 'z.nii', 0 * white)}"], "", "empty"),
         ([f"GM={gm}", f"WM={image(folder / 'o.nii', grey + white)}"], "", "maps overlap: .* 1 "),
         ([f"GM={gm}", f"WM={image(folder / 'b.nii', 999 * white)}"], "", "reach 999; prob"),
+        ([f"GM={image(folder / 'g.nii', 255 * grey)}", f"WM={wm}"], "", "WM reaches 1 at most"),
+        ([f"GM={gm}", f"WM={image(folder / 'p.nii', 100 * white)}"], "", "GM reaches 1 at most"),
         ([f"GM={faint[0]}", f"WM={faint[1]}"], "", "never add up to more than half: 0.4 of 1"),
         ([], "GM,WM", "without an atlas"),
     ]

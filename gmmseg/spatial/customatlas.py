@@ -21,6 +21,10 @@ CSF, FLUID = "CSF", "fluid"
 MIN_VALUE, MAX_SUM = -0.01, 1.05
 """Of probabilities: beyond what resampling over- and undershoots by."""
 
+MIN_PEAK = 0.02
+"""Of a map's largest value in the scale of all; one that runs to 1 has less where another runs to
+100 (0.01) or to 255 (0.004), and a class that is nowhere likelier is none."""
+
 MAX_SHARE_OVER = 1e-3  # of all voxels with tissue, that may add up to more
 RIM_MM = 3.5  # how far the space of the CSF reaches beyond the packaged mask; see head_atlas
 PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
@@ -110,6 +114,12 @@ def _probabilities(maps: np.ndarray, names: Sequence[str]) -> np.ndarray:
             raise InputError(
                 f"The atlas map of {name} is negative (down to {low * scale:g}); "
                 f"probabilities are not."
+            )
+        if (peak := float(maps[..., k].max())) < MIN_PEAK:
+            raise InputError(
+                f"The atlas map of {name} reaches {peak * scale:.3g} at most, where all maps "
+                f"together run to {scale:g} (at least {MIN_PEAK * scale:g} is asked for); scale "
+                f"all maps alike."
             )
     maps = np.clip(maps, 0, None)
     total = maps.sum(-1)
