@@ -16,7 +16,9 @@ def progress(*, show: bool) -> Iterator[Callable[[str, float], None] | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:20s}"), BarColumn(), TimeElapsedColumn())
+    # the name of a file may look like rich's markup
+    described = TextColumn("{task.description:20s}", markup=False)
+    columns = (described, BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=1.0)
         yield lambda stage, done: bar.update(task, description=stage, completed=done)

@@ -1,6 +1,7 @@
 """Names from outside in pictures: none makes the drawing fail or warn."""
 
 import dataclasses
+import io
 import sys
 
 import fake
@@ -12,6 +13,7 @@ from PIL import Image
 
 from gmmseg import cli, report
 from gmmseg.lettering import drawable, letter
+from gmmseg.progressbar import progress
 
 ODD = [r"a$\frac{$", "caf\udce9", "日本", "two$ and $3", "bell\a"]
 
@@ -39,6 +41,16 @@ def test_dollar_signs_and_letters_with_accents_stay_as_they_are():
     letter(figure)
     assert figure.texts[0].get_text() == "$x$"
     assert not figure.texts[0].get_parse_math()
+
+
+def test_the_bar_shows_names_in_brackets_as_they_stand(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress(show=True) as tell:
+        tell("[red]x.png", 0.5)
+    assert "[red]x.png" in terminal.getvalue()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names of files")
