@@ -233,3 +233,11 @@ def test_labels_of_the_wrong_kind_are_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         write_labels(tmp_path / "none" / "b.png", GREY, raster)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_a_mask_of_several_volumes_is_not_told_of_an_option_for_images(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "x.png")
+    both = np.ones((*GREY.T.shape, 1, 2), np.uint8)
+    nib.save(nib.Nifti1Image(both, np.eye(4)), tmp_path / "m.nii")
+    with pytest.raises(InputError, match=r"holds 2 volumes .*; a mask must be 3-D"):
+        read_mask(tmp_path / "m.nii", read(tmp_path / "x.png"))

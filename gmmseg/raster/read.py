@@ -86,7 +86,8 @@ def read_mask(path: str | os.PathLike[str], raster: Raster) -> np.ndarray:
     if kind_of(path, label) == "volume":
         if raster.kind == "nifti":
             return volume.read_mask(path, raster.source).T
-        data, axes = imagefile.load(path, name="mask").data.T, "ZYX"
+        remedy = "a mask must be 3-D: save one of them as an image of its own."
+        data, axes = imagefile.load(path, name="mask", remedy=remedy).data.T, "ZYX"
         if raster.site_axes == "YX" and data.shape[0] == 1:
             data, axes = data[0], "YX"
         mask = Raster(data, axes, "nifti")
