@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def kept(
         Of the file.
     sources : iterable of Path
         Files whose content the arrays depend on: data, and the code that makes them. Versions of
-        NumPy and SciPy are taken into account besides.
+        NumPy, SciPy and scikit-image are taken into account besides.
     make : callable
         Makes the arrays.
 
@@ -72,9 +73,9 @@ def _folder() -> Path | None:
 
 
 def _stamp(sources: Iterable[Path]) -> str:
-    import scipy
-
-    digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
+    """Name of arrays that these files make with these versions of the libraries they call."""
+    libraries = [version(name) for name in ("numpy", "scipy", "scikit-image")]
+    digest = hashlib.sha256(" ".join(libraries).encode())
     for source in (Path(__file__), *sources):  # this one says how they are packed
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

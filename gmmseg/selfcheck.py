@@ -1,7 +1,8 @@
 """Does the result look like a brain in a scan of its contrast? Figures, their limits, and doubts.
 
-Each limit is far outside what any good scan has shown (``docs/design.md``, "The self-check"), so
-that a warning means something. A result that passes may still be wrong: look at the picture.
+Limits of volumes, place and shape lie far outside what good scans have shown; those of noise, of
+contrast and of grey matter at a border lie in narrow gaps between scans that were seen
+(``docs/design.md``, "The self-check"). A result that passes may still be wrong: look at the picture.
 """
 
 from __future__ import annotations

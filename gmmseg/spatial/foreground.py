@@ -39,7 +39,7 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
     """Mask of the head in a coarse image: everything but the air around it.
 
     Air is left out of the alignment because a wide field of view full of it lets the atlas shrink
-    (DESIGN 3a, ii).
+    (`docs/design.md`, part 3).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Potts field over the voxel grid by mean field, updated in two colours.
 
 Voxels of one colour of the checkerboard have no neighbours among themselves (6 neighbours), so an
-update of a whole colour is exact coordinate ascent and never lowers the bound (DESIGN 3e).
+update of a whole colour is exact coordinate ascent and never lowers the bound.
 """
 
 from collections.abc import Sequence

@@ -131,7 +131,7 @@ def estimate_fractions(
     coupling : float, optional
         How alike neighbours are, nats mm; 0 looks at each voxel by itself.
     n_sweeps : int, optional
-        At most so many updates of all voxels.
+        At most so many updates of means and noise; the voxels have one more.
 
     Returns
     -------

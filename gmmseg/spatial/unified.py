@@ -29,8 +29,8 @@ class UnifiedSettings:
     bias_cutoff_mm: float = 60.0
     bias_stiffness: float = 600.0  # mm, see bias.cosine_basis
     fit_bias: bool = True
-    membrane: float = 0.5  # nats per mm of displacement squared, per lattice point
-    bending: float = 3.0
+    membrane: float = 0.5  # nats per lattice point and squared slope of the displacement
+    bending: float = 3.0  # nats mm^2 per lattice point and squared Laplacian
     fit_displacement: bool = True
     max_rounds: int = 40
     tol: float = 2e-4  # nats per sample
