@@ -2,7 +2,8 @@
 
 Limits of volumes, place and shape lie far outside what good scans have shown; those of noise, of
 contrast and of grey matter at a border lie in narrow gaps between scans that were seen
-(``docs/design.md``, "The self-check"). A result that passes may still be wrong: look at the picture.
+(``docs/design.md``, "The self-check"). A result that passes may still be wrong: look at the
+picture.
 """
 
 from __future__ import annotations

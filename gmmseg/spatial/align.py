@@ -32,7 +32,7 @@ NEAR_MM = 20.0  # around a known brain, what takes part in its alignment
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_CORNERS_MM = np.array([[*xyz, 1.0] for xyz in product((-60, 60), (-80, 60), (-40, 60))])
 SAME_MM = 8.0  # root mean square of corners of the brain: nearer fits end in the same place
-STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain ; a tenth of strain costs .005
+STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain: a tenth of strain costs .005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
