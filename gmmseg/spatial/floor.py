@@ -24,8 +24,7 @@ def fitting_unit(values: np.ndarray) -> float:
 
     >>> [fitting_unit(np.linspace(0, top, 100)) for top in (1.0, 4095.0, 1e6)]
     [1.0, 1.0, 1.0]
-    >>> values = np.linspace(0, 1e30, 100)
-    >>> 64 <= (values / fitting_unit(values)).max() <= 256
+    >>> fitting_unit(np.linspace(0, 1e30, 100)) == 2.0**93
     True
     """
     few = np.abs(values.ravel()[:: max(1, values.size // N_LOOKED_AT)])
