@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 THIN = 4  # every so many voxels are looked at first
+BUSY = 0.05
+"""Share of a slice that differs from its corner where it shows a head: specks in the air do not."""
 
 
 def lost_slices(data: np.ndarray) -> list[tuple[int, int]]:
@@ -24,13 +26,18 @@ def lost_slices(data: np.ndarray) -> list[tuple[int, int]]:
     >>> data[0] = data[:, 3] = 0  # the first is the background that the head ends in
     >>> lost_slices(data)
     [(1, 3)]
+    >>> data = np.zeros((9, 40, 40))
+    >>> data[:4], data[8, 0, 4] = np.arange(1600.0).reshape(40, 40), 1.0
+    >>> lost_slices(data)  # the last slice has a speck of noise
+    []
     """
     found = []
     for axis in range(data.ndim):
         even = _even(data, axis)
-        shown = np.flatnonzero(~even)
-        if shown.size:
-            between = range(shown[0], shown[-1])
+        few = np.moveaxis(data, axis, 0)[:, ::THIN, ::THIN]
+        busy = np.flatnonzero((few != few[:, :1, :1]).mean(axis=(1, 2)) > BUSY)
+        if busy.size:
+            between = range(busy[0], busy[-1])
             found += [(axis, int(index)) for index in between if even[index]]
     return found
 
