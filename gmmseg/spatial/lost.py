@@ -33,12 +33,11 @@ def lost_slices(data: np.ndarray) -> list[tuple[int, int]]:
     """
     found = []
     for axis in range(data.ndim):
-        even = _even(data, axis)
-        few = np.moveaxis(data, axis, 0)[:, ::THIN, ::THIN]
-        busy = np.flatnonzero((few != few[:, :1, :1]).mean(axis=(1, 2)) > BUSY)
+        share = _share_shown(data, axis)
+        busy = np.flatnonzero(share > BUSY)
         if busy.size:
             between = range(busy[0], busy[-1])
-            found += [(axis, int(index)) for index in between if even[index]]
+            found += [(axis, int(index)) for index in between if share[index] == 0]
     return found
 
 
@@ -52,19 +51,19 @@ def shown_box(data: np.ndarray) -> tuple[slice, slice, slice]:
     """
     sides = []
     for axis in range(data.ndim):
-        shown = np.flatnonzero(~_even(data, axis))
+        shown = np.flatnonzero(_share_shown(data, axis))
         sides.append(slice(int(shown[0]), int(shown[-1]) + 1) if shown.size else slice(None))
     return sides[0], sides[1], sides[2]
 
 
-def _even(data: np.ndarray, axis: int) -> np.ndarray:
-    """(n,) bool, which slices across an axis have one value."""
+def _share_shown(data: np.ndarray, axis: int) -> np.ndarray:
+    """(n,) share of each slice across an axis that differs from its corner; 0 for one value."""
     planes = np.moveaxis(data, axis, 0)
     few = planes[:, ::THIN, ::THIN]
-    even = (few == few[:, :1, :1]).all(axis=(1, 2))
-    for index in np.flatnonzero(even):
-        even[index] = (planes[index] == planes[index, 0, 0]).all()
-    return np.asarray(even)
+    share = np.asarray((few != few[:, :1, :1]).mean(axis=(1, 2)))
+    for index in np.flatnonzero(share == 0):  # what lies between the voxels looked at
+        share[index] = (planes[index] != planes[index, 0, 0]).mean()
+    return share
 
 
 def without(data: np.ndarray, slices: list[tuple[int, int]]) -> np.ndarray:
