@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from gmmseg.mixture.pooled import class_averages
+
 if TYPE_CHECKING:
     from gmmseg.mixture.model import Mixture
 
@@ -49,10 +51,9 @@ class Segmentation:
 
     def class_mean(self, name: str) -> float:
         """Mean intensity of a class, over its Gaussians; NaN if it has none."""
-        own = [k for k, owner in enumerate(self.component_names) if owner == name]
-        weights = self.mixture.weights[own]
-        mean = float("nan")
-        return float(weights @ self.mixture.means[own, 0] / weights.sum()) if own else mean
+        others = np.array([owner != name for owner in self.component_names], dtype=np.int64)
+        mixture = self.mixture
+        return float(class_averages(mixture.means[:, 0], mixture.weights, others, 2)[0])
 
 
 def freeze(owner: object, field: str, array: np.ndarray) -> None:

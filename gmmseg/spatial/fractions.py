@@ -85,7 +85,7 @@ def _tissue_prior(
         Expected mean of a tissue's classes, that is of its parts, less ``means``.
     """
     model, n = fit.model, atlas.n_inside
-    by_class = np.bincount(model.owner, model.weights * model.means, len(atlas.names))
+    by_class = model.class_means(len(atlas.names))
     own = [atlas.names.index(name) for name in TISSUES]
     labels = np.array([TISSUES.index(atlas.tissues[t]) for t in atlas.labels[:n]])
     log_prior, away = np.zeros((2, *brain.shape, 3), np.float32)

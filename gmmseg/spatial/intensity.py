@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
+from gmmseg.mixture.pooled import class_averages
 from gmmseg.threads import spread
 
 N_GRID = 2048
@@ -46,6 +47,10 @@ class IntensityModel:
     def variances(self) -> np.ndarray:
         """(M,) component variances, image units squared."""
         return self.group_variances[self.group]
+
+    def class_means(self, n_classes: int) -> np.ndarray:
+        """(K,) mean of each class over its Gaussians, image units; NaN if it has none."""
+        return class_averages(self.means, self.weights, self.owner, n_classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -163,11 +163,12 @@ def start(
         means[bone] = np.minimum(means[bone], 0.5 * (air + means[tissue].min()))
         samples[bone] = MEAN_SHARE * n_brain
     if "outside" in atlas.names and {"CSF", "GM", "WM"} <= set(atlas.names):
-        csf, grey, white = (model.owner == atlas.names.index(n) for n in ("CSF", "GM", "WM"))
-        g, w = means[grey].mean(), means[white].mean()
+        csf, grey, white = (atlas.names.index(name) for name in ("CSF", "GM", "WM"))
+        g, w = model.class_means(len(atlas.names))[[grey, white]]
         if w > g:  # as in T1
-            means[csf] = max(CSF_OVER_GREY * g, g - CSF_BELOW_GREY * (w - g))
-            samples[csf], caps = MEAN_SHARE * n_brain, csf
+            caps = model.owner == csf
+            means[caps] = max(CSF_OVER_GREY * g, g - CSF_BELOW_GREY * (w - g))
+            samples[caps] = MEAN_SHARE * n_brain
     return model, IntensityPrior(
         means=means,
         mean_samples=samples,

@@ -33,6 +33,16 @@ def model():
     )
 
 
+def test_the_mean_of_a_class_is_that_of_what_its_gaussians_give(model, rng):
+    """And not that of any one of them, nor that of all with the same weight."""
+    own = rng.choice(4, 200_000, p=[0.0, 0.0, 0.3, 0.7])
+    values = rng.normal(model.means[own], np.sqrt(model.variances[own]))
+    found = model.class_means(4)
+    assert found[:2].tolist() == [95.0, 130.0]
+    assert found[2] == pytest.approx(values.mean(), abs=5 * values.std() / np.sqrt(len(values)))
+    assert np.isnan(found[3])  # no Gaussian
+
+
 def component_densities(y, model):
     """(N, M) weighted densities, written out."""
     y, m, v = np.asarray(y)[:, None], model.means, model.variances
