@@ -102,6 +102,14 @@ def sample_result(sample_t1):
 
 
 @pytest.fixture(scope="session")
+def noise_t1(tmp_path_factory):
+    """Path of a scan that the command can read; it shows no brain."""
+    import commandline
+
+    return commandline.noise(tmp_path_factory.mktemp("noise") / "t1.nii.gz")
+
+
+@pytest.fixture(scope="session")
 def bench():
     """Folder of the benchmark scans, which are not part of the project."""
     folder = Path(os.environ.get("GMMSEG_BENCH", ROOT.parent / "shared" / "bench"))
