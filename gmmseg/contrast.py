@@ -6,7 +6,7 @@ is what a plausible result looks like.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -32,16 +32,6 @@ def check(contrast: str) -> None:
     if contrast != AUTO and contrast not in ORDERS:
         names = ", ".join((*ORDERS, AUTO))
         raise InputError(f"contrast must be one of {names}; got {contrast!r}.")
-
-
-def class_means(names: Sequence[str], means: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Mean of CSF, GM and WM, those that there are, from the names and means of Gaussians.
-
-    >>> class_means(("GM", "WM", "bone"), (95.0, 130.0, 15.0))
-    {'GM': 95.0, 'WM': 130.0}
-    """
-    pairs = zip(names, means, strict=True)
-    return {name: float(mean) for name, mean in pairs if name in ("CSF", "GM", "WM")}
 
 
 def recognised(means: Mapping[str, float]) -> str | None:

@@ -95,7 +95,8 @@ def label_brain(
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
     noise = coupling.middle_noise(values, log_joint, solid, spacing)
     owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
-    means = [float(fit.model.means[own].mean()) for own in owners]
+    class_means = fit.model.class_means(len(atlas.names))
+    means = [float(class_means[atlas.names.index(name)]) for name in atlas.tissues]
     spreads = [float(np.sqrt(fit.model.variances[own].max())) for own in owners]
     share = coupling.mislabelled(noise, means, spreads)
     usual = coupling.automatic_strength(share)

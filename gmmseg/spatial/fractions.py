@@ -126,9 +126,9 @@ def brain_fractions(
     box = box_of(labels > 0)
     brain = np.ascontiguousarray(labels[box] > 0)
     means, log_prior, away = _tissue_prior(brain, box, lattice, fit, atlas)
-    own = [fit.model.owner.tolist().index(atlas.names.index(name)) for name in TISSUES]
     scene = corrected[box], brain, log_prior, spacing, means
-    noise = float(fit.model.variances[own].mean())
+    within = fit.model.class_variances(len(atlas.names))
+    noise = float(within[[atlas.names.index(name) for name in TISSUES]].mean())
     inner = estimate_fractions(*scene, noise, away=away if _by_part(*scene, noise, away) else None)
     del scene, log_prior, away  # as large as what is still to be made
     fractions = np.zeros((*labels.shape, len(TISSUES)), np.float32)

@@ -52,6 +52,13 @@ class IntensityModel:
         """(K,) mean of each class over its Gaussians, image units; NaN if it has none."""
         return class_averages(self.means, self.weights, self.owner, n_classes)
 
+    def class_variances(self, n_classes: int) -> np.ndarray:
+        """(K,) variance of each class within its Gaussians, image units squared; NaN without one.
+
+        How far apart its Gaussians lie is tissue, not noise, and does not count.
+        """
+        return class_averages(self.variances, self.weights, self.owner, n_classes)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntensityPrior:

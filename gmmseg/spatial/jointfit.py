@@ -212,19 +212,14 @@ def _shading(lattice: Lattice, fit: unified.UnifiedFit, atlas: TissueAtlas) -> S
     if cortex not in atlas.names or "WM" not in atlas.names:
         return Shading(np.inf, 1.0)
     grey, white = (fit.labels == atlas.names.index(name) for name in (cortex, "WM"))
-    values = lattice.values
+    values, means = lattice.values, fit.model.class_means(len(atlas.names))
     for part, whole in PARTS.items():
         if part in atlas.names and whole in (cortex, "WM"):
             here = fit.labels == atlas.names.index(part)
-            ours, theirs = (fit.model.means[_first(fit, atlas, name)] for name in (part, whole))
+            ours, theirs = (means[atlas.names.index(name)] for name in (part, whole))
             values = np.where(here, values * (theirs / ours), values)
             (grey if whole == cortex else white)[here] = True
     return shading(values, grey, white, lattice.spacing)
-
-
-def _first(fit: unified.UnifiedFit, atlas: TissueAtlas, name: str) -> int:
-    """The first Gaussian of a class."""
-    return int(np.argmax(fit.model.owner == atlas.names.index(name)))
 
 
 def _least_ratio(atlas: TissueAtlas) -> float:

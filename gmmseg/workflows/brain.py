@@ -13,6 +13,7 @@ import numpy as np
 from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
+from gmmseg.labels import TISSUES
 from gmmseg.layout import laid_out
 from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
@@ -139,7 +140,8 @@ def _segmented(
     bias = correction
     spread(_invert, shape[0], bias, np.float32(shift))
     components = tuple(atlas.names[k] for k in fit.model.owner)
-    means = contrast.class_means(components, fit.model.means)
+    class_means = fit.model.class_means(len(atlas.names)).tolist()
+    means = {n: m for n, m in zip(atlas.names, class_means, strict=True) if n in TISSUES}
     return BrainSegmentation(
         labels=volumes.from_canonical(found.labels, scan),
         posteriors=volumes.from_canonical(found.posteriors, scan),

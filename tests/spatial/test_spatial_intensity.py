@@ -43,6 +43,12 @@ def test_the_mean_of_a_class_is_that_of_what_its_gaussians_give(model, rng):
     assert np.isnan(found[3])  # no Gaussian
 
 
+def test_the_variance_within_a_class_does_not_grow_with_the_distance_of_its_gaussians(model):
+    apart = replace(model, means=model.means * np.array([1, 1, 1, 100]))
+    for one in (model, apart):
+        np.testing.assert_allclose(one.class_variances(3), [60.0, 60.0, 0.3 * 90 + 0.7 * 20])
+
+
 def component_densities(y, model):
     """(N, M) weighted densities, written out."""
     y, m, v = np.asarray(y)[:, None], model.means, model.variances
