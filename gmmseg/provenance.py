@@ -17,7 +17,7 @@ import numpy as np
 
 import gmmseg
 from gmmseg import atlasfiles
-from gmmseg.volume import voxel_sizes
+from gmmseg.affines import voxel_sizes
 
 if TYPE_CHECKING:
     from gmmseg.selfcheck import Check

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gmmseg import volume as volumes
+from gmmseg.affines import voxel_sizes
 from gmmseg.bins import some_finite
 from gmmseg.brainhistogram import draw_histogram
 from gmmseg.labels import colours
 from gmmseg.lettering import letter
 from gmmseg.spatial.boxes import box_of
-from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

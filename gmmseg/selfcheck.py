@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmmseg import contrast
+from gmmseg.affines import voxel_sizes
 from gmmseg.spatial.lost import shown_box
-from gmmseg.volume import voxel_sizes
 
 if TYPE_CHECKING:
     from gmmseg.tissues import BrainSegmentation

@@ -58,15 +58,6 @@ class Volume:
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
 
-def voxel_sizes(affine: np.ndarray) -> np.ndarray:
-    """Edge lengths of a voxel in mm, in the order of the array's axes.
-
-    >>> voxel_sizes(np.diag([-1.0, 2.0, 3.0, 1.0])).tolist()
-    [1.0, 2.0, 3.0]
-    """
-    return np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
-
-
 def read(source: Any, *, volume: int | None = None, name: str = "image") -> Volume:
     """Read a scan, refusing what cannot be segmented.
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.integrate import trapezoid
 
-from gmmseg import bins, brainhistogram, report, volume
+from gmmseg import affines, bins, brainhistogram, report, volume
 from gmmseg.volume import Volume
 
 
@@ -85,7 +85,7 @@ def test_the_picture_has_volumes_from_fractions_where_there_are_fractions(result
 def test_voxels_are_drawn_with_their_true_shape(result, figure):
     """1 x 3 x 2 mm voxels: a slice of n x m voxels is drawn as large as n x m voxels are."""
     turned = volume.to_canonical(result.volume)
-    spacing = volume.voxel_sizes(turned.affine)
+    spacing = affines.voxel_sizes(turned.affine)
     for ax, axis in zip(figure.axes, range(3), strict=False):
         across = np.delete(spacing, axis)
         left, right, bottom, top = ax.images[0].get_extent()

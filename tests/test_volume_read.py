@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nibabel.externals.netcdf import netcdf_file
 
-from gmmseg import volume
+from gmmseg import affines, volume
 from gmmseg.checks import InputError
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 0, 3.0, -20], [0, 1.5, 0, -30], [0, 0, 0, 1]])
@@ -107,7 +107,7 @@ def test_minc_is_read(tmp_path, rng):
     data = rng.integers(0, 255, (4, 5, 6)).astype(np.uint8)
     scan = volume.read(write_minc(tmp_path / "scan.mnc", data))
     np.testing.assert_allclose(scan.data, data, atol=1e-4)
-    np.testing.assert_allclose(volume.voxel_sizes(scan.affine), 2.0)
+    np.testing.assert_allclose(affines.voxel_sizes(scan.affine), 2.0)
 
 
 def test_the_volumes_of_a_minc_file_are_along_its_first_axis(tmp_path, rng):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gmmseg import imagefile, volume
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError, permitted
 from gmmseg.raster import omezarr, photo, tiff
 from gmmseg.raster.image import Raster
@@ -159,7 +160,7 @@ def _hint(head: bytes) -> str:
 def _volume(path: Path, which: int | None) -> Raster:
     """A NIfTI image and its kin, slices first."""
     scan = volume.read(path, volume=which)
-    sizes = volume.voxel_sizes(scan.affine)[::-1]
+    sizes = voxel_sizes(scan.affine)[::-1]
     spacing = tuple(map(float, sizes))
     notes = volume.remarks(replace(scan, affine=np.eye(4))) if scan.n_missing else ()
     return Raster(scan.data.T, "ZYX", "nifti", path, spacing, "mm", notes=notes, source=scan)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.simulate.anatomy import AROUND, around_brain, brain_fractions
 from gmmseg.simulate.fields import add_rician_noise, bias_field, smooth_field
@@ -127,7 +128,7 @@ def simulate_head(
     if priors.ndim != 4 or priors.shape[3] != 3:
         raise InputError(f"priors must be (I, J, K, 3) maps of GM, WM, CSF; got {priors.shape}.")
     affine = np.asarray(affine, dtype=np.float64)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = voxel_sizes(affine)
     split = np.maximum(1, np.ceil(spacing / chosen.subvoxel - 1e-6)).astype(int)
     fine_shape = tuple(int(n) for n in np.multiply(shape, split))
     fine_affine = affine @ np.diag([*(1 / split), 1.0])
@@ -185,7 +186,7 @@ def _warped_grid(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """World points of the tissue maps for each cell, and the way there from the cell; mm."""
     index = np.indices(shape, dtype=np.float32, sparse=True)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = voxel_sizes(affine)
     onward = np.eye(4) if settings.affine is None else np.asarray(settings.affine, dtype=float)
     points, warp = [], []
     for axis in range(3):

@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
 from gmmseg.spatial.atlas import TissueAtlas
@@ -190,7 +191,7 @@ def fit_masked(
 
 def _spacing(affine: np.ndarray) -> np.ndarray:
     """Voxel size, mm, free of the rounding of a turned header: equal grids, equal samples."""
-    return np.asarray(np.sqrt((affine[:3, :3] ** 2).sum(0)).round(4))
+    return voxel_sizes(affine).round(4)
 
 
 def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from numba import njit
 from scipy import ndimage
 from scipy.special import expit
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.blur import blurred, thinned
 from gmmseg.threads import spread
@@ -64,7 +65,7 @@ class TissueAtlas:
         sum to one again afterwards. Voxels grow to at most two thirds of ``sigma_mm``, by a whole
         factor.
         """
-        size = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+        size = voxel_sizes(self.affine)
         step = np.maximum(1, (sigma_mm / 1.5 + 1e-9) // size).astype(int)
         maps = blurred(self.maps, sigma_mm / size, step.tolist())
         return replace(self, maps=maps, affine=self.affine @ np.diag([*step, 1.0]), shares=None)
@@ -143,7 +144,7 @@ def head_atlas(
         tissue = pool.submit(resampled, (grey, white), affine, spacing_mm, margin_mm)
         (brain,), affine = resampled((brain,), affine, spacing_mm, margin_mm)
         inside = np.clip(brain, 0, 1)
-        size = np.sqrt((affine[:3, :3] ** 2).sum(0))
+        size = voxel_sizes(affine)
         distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
         (grey, white), _ = tissue.result()
     z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
@@ -286,7 +287,7 @@ def resampled(
     maps : list of float32 ndarrays
     affine : (4, 4) ndarray, of their grid
     """
-    size = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    size = voxel_sizes(affine)
     pad = np.ceil(margin_mm / size).astype(int)
     step = np.maximum(1, np.rint(spacing_mm / size)).astype(int)
     maps = [thinned(field, pad, step) for field in fields]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas, resampled
@@ -139,14 +140,12 @@ def _probabilities(maps: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 def _is_upright(affine: np.ndarray) -> bool:
     """Whether the axes of the grid are those of the template, in their direction."""
-    linear = affine[:3, :3]
-    size = np.sqrt((linear**2).sum(0))
-    return bool(np.abs(linear / size - np.eye(3)).max() < 1e-3)
+    return bool(np.abs(affine[:3, :3] / voxel_sizes(affine) - np.eye(3)).max() < 1e-3)
 
 
 def _upright(maps: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The maps on a grid along the template's axes that holds all of them; linear."""
-    size = float(np.sqrt((affine[:3, :3] ** 2).sum(0)).min())
+    size = float(voxel_sizes(affine).min())
     ends = np.array([(*ijk, 1.0) for ijk in np.ndindex(2, 2, 2)])
     ends[:, :3] *= np.subtract(maps.shape[:3], 1)
     corners = (ends @ affine.T)[:, :3]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import box_of
@@ -123,7 +124,7 @@ def sample_lattice(
     brain = (inside if mask is None else mask) & np.isfinite(coarse)
     if not inside.any() or np.count_nonzero(brain) < MIN_SAMPLES:
         raise InputError(NO_BRAIN)
-    steps = np.sqrt((to_template[:3, :3] ** 2).sum(0))  # between lattice points, in the template
+    steps = voxel_sizes(to_template)  # between lattice points, in the template
     used = inside.copy()
     near = box_of(inside, np.ceil(MARGIN_MM / steps).astype(int).tolist())
     used[near] = ndimage.distance_transform_edt(~inside[near], sampling=steps) < MARGIN_MM

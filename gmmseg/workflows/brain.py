@@ -12,6 +12,7 @@ import numpy as np
 
 from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.layout import laid_out
@@ -214,7 +215,7 @@ class _Head:
         data, stripped, faded = canonical.data, bool(settings.stripped), False
         if (unit := fitting_unit(data)) != 1.0:
             data = data / np.float32(unit)
-        spacing = volumes.voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
+        spacing = voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
         elif settings.stripped is not False:
