@@ -39,6 +39,26 @@ class TemplateMap:
         """The map that a joint fit on a lattice found."""
         return cls(lattice.first, lattice.step, lattice.to_template, fit.displacement)
 
+    def way_to(self, affine: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How kernels get from a voxel of ``box`` to where it lies in maps of template space.
+
+        Parameters
+        ----------
+        affine : (4, 4) ndarray, voxel index of the maps to template mm
+        box : three slices of the scan, in RAS+ order
+
+        Returns
+        -------
+        first : (6,) float64 ndarray, lattice index of the first voxel of the box, and of one step
+        to_map : (4, 4) float64 ndarray, lattice index to voxel of the maps
+        displacement : (n_0, n_1, n_2, 3) float32 ndarray, voxels of the maps; see
+            :func:`gmmseg.spatial.sampling.displaced_row`
+        """
+        to_voxel = np.linalg.inv(affine)
+        start = np.array([side.start for side in box]) / self.step - self.first
+        displacement = self.displacement @ to_voxel[:3, :3].T.astype(np.float32)
+        return np.concatenate([start, 1 / self.step]), to_voxel @ self.to_template, displacement
+
     def sample(self, maps: np.ndarray, affine: np.ndarray, box: Box) -> np.ndarray:
         """Bring maps of template space to the voxels of a scan.
 
@@ -53,18 +73,13 @@ class TemplateMap:
         -------
         (x, y, z, K) float32 ndarray, on the voxels of ``box``
         """
-        to_voxel = np.linalg.inv(affine)
-        displacement = self.displacement @ to_voxel[:3, :3].T.astype(np.float32)
-        start = np.array([side.start for side in box]) / self.step - self.first
         shape = tuple(side.stop - side.start for side in box)
         out = np.empty((*shape, maps.shape[-1]), np.float32)
         spread(
             _sample,
             len(out),
             np.ascontiguousarray(maps, np.float32),
-            np.concatenate([start, 1 / self.step]),
-            to_voxel @ self.to_template,
-            np.ascontiguousarray(displacement),
+            *self.way_to(affine, box),
             out,
         )
         return out

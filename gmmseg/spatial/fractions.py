@@ -11,7 +11,8 @@ from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
-from gmmseg.spatial.labelling import NEVER, tempered_prior, way_to_atlas
+from gmmseg.spatial.carry import TemplateMap
+from gmmseg.spatial.labelling import NEVER, tempered_prior
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.partial import PartialVolume, estimate_fractions
 from gmmseg.spatial.sampling import displaced_row, moved_point
@@ -90,8 +91,8 @@ def _tissue_prior(
     labels = np.array([TISSUES.index(atlas.tissues[t]) for t in atlas.labels[:n]])
     log_prior, away = np.zeros((2, *brain.shape, 3), np.float32)
     spread(
-        _expected, len(brain), brain, *way_to_atlas(box, lattice, fit, atlas), atlas.maps,
-        by_class[:n] - by_class[own][labels], labels, n, log_prior, away,
+        _expected, len(brain), brain, *TemplateMap.of(fit, lattice).way_to(atlas.affine, box),
+        atlas.maps, by_class[:n] - by_class[own][labels], labels, n, log_prior, away,
     )  # fmt: skip
     return by_class[own], log_prior, away
 

@@ -11,6 +11,7 @@ from scipy import ndimage
 from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import Box, box_of
+from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.customatlas import FLUID
 from gmmseg.spatial.lattice import NO_BRAIN, Lattice
 from gmmseg.spatial.sampling import displaced_row, moved_point, read_maps, sample_prior
@@ -186,24 +187,6 @@ def _log_joint(
                     out[i, j, k, n_labels - 1] = -NEVER
 
 
-def way_to_atlas(
-    box: Box, lattice: Lattice, fit: UnifiedFit, atlas: TissueAtlas
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How kernels get from a voxel of ``box`` to where it lies in the maps of the atlas.
-
-    Returns
-    -------
-    first : (6,) float64 ndarray, lattice index of the first voxel of the box, and of one step
-    to_atlas : (4, 4) float64 ndarray, lattice index to voxel of the atlas
-    displacement : (n_0, n_1, n_2, 3) float32 ndarray, voxels of the atlas; see
-        :func:`gmmseg.spatial.sampling.displaced_row`
-    """
-    to_voxel = np.linalg.inv(atlas.affine)
-    start = np.array([side.start for side in box]) / lattice.step - lattice.first
-    displacement = fit.displacement @ to_voxel[:3, :3].T.astype(np.float32)
-    return np.concatenate([start, 1 / lattice.step]), to_voxel @ lattice.to_template, displacement
-
-
 def class_log_joint(
     values: np.ndarray,
     box: Box,
@@ -238,7 +221,7 @@ def class_log_joint(
     looked_at = np.ones(values.shape, bool) if room is None else np.ascontiguousarray(room)
     spread(
         _log_joint, len(values), values, looked_at, known,
-        *way_to_atlas(box, lattice, fit, atlas), atlas.maps,
+        *TemplateMap.of(fit, lattice).way_to(atlas.affine, box), atlas.maps,
         fit.table.low, fit.table.width, fit.table.density,
         np.array(atlas.labels), atlas.n_inside, n_brain, out,
     )  # fmt: skip
