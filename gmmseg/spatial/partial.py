@@ -12,6 +12,9 @@ the log density is, up to a constant,
     + \log p(\varphi_i) + \varphi_i \cdot \log a_i\Bigr]
     - \frac\beta2 \sum_{i \sim j} \frac{|\varphi_i - \varphi_j|^2}{d_{ij}} .
 
+Of :math:`\log a` no less than -4 nats counts (``partial_kernels.MIN_LOG_PRIOR``): where the atlas
+has next to none of a tissue it would else forbid it, and by an amount that is chance.
+
 References
 ----------
 Shattuck et al. (2001), doi 10.1006/nimg.2000.0730: pure and mixed classes, fractions uniform;
@@ -120,7 +123,8 @@ def estimate_fractions(
         Bias-corrected intensities, image units; NaN where missing.
     brain : (X, Y, Z) bool ndarray
     log_prior : (X, Y, Z, 3) ndarray
-        Log prior of GM, WM and CSF, nats; need not be normalised.
+        Log prior of GM, WM and CSF, nats; need not be normalised, but counts as -4 where it is
+        less.
     spacing : (3,) voxel size, mm
     means : (3,) float
         Where the intensities of pure GM, WM and CSF start, image units.
