@@ -93,6 +93,34 @@ def test_dark_fluid_around_a_brain_is_no_faded_edge(alone, brain, sample_truth, 
     assert wrong(without_faded_edge(dark, brain), brain) > 0.001  # negative control
 
 
+@pytest.fixture(params=[1, 2, 3])
+def loose(request, sample_t1, brain):
+    """The sample with 2, 4 and 6 mm of fluid, bone and scalp left around its brain, and where."""
+    scan = np.asarray(nib.load(sample_t1).dataobj).astype(np.float32)
+    inside = ndimage.binary_dilation(brain, iterations=request.param)
+    return np.where(inside, scan + 1, np.float32(0)), inside
+
+
+def test_what_was_left_around_a_loosely_cut_brain_is_no_skirt(loose, monkeypatch):
+    """It is no brain, but it ends as it was cut."""
+    data, inside = loose
+    assert without_faded_edge(data, inside) is inside
+    monkeypatch.setattr(faded, "STEEP", 0.0)
+    monkeypatch.setattr(faded, "FADED", 0.0)
+    assert wrong(without_faded_edge(data, inside), inside) > 0.002  # negative control
+
+
+def test_a_rim_of_black_bone_goes_and_nothing_of_the_brain_with_it(loose, brain, monkeypatch):
+    """Compact bone may be as dark as a skirt; fluid, which lies next to it, is not."""
+    data, inside = loose
+    data = np.where(brain, data, np.float32(0.02) * data)
+    found = without_faded_edge(data, inside)
+    assert np.count_nonzero(found & ~brain) < 0.001 * np.count_nonzero(inside & ~brain)
+    assert found[brain].all()
+    monkeypatch.setattr(faded, "HALF_FLUID", 0.6)
+    assert np.mean(without_faded_edge(data, inside)[brain]) < 0.99  # negative control
+
+
 def test_standard_scores_do_not_say_how_much_of_a_voxel_is_brain(alone, brain):
     scores = np.where(brain, (alone - alone[brain].mean()) / alone[brain].std(), np.float32(0))
     data = turned(scores)
