@@ -197,7 +197,8 @@ def _spacing(affine: np.ndarray) -> np.ndarray:
 def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Equal bins between the 0.2 and 99.5 per cent quantiles, 0..n_bins-1."""
     low, high = np.quantile(values, [0.002, 0.995])
-    return np.clip(((values - low) / max(high - low, 1e-30) * n_bins).astype(int), 0, n_bins - 1)
+    place = (values - low) / max(high - low, 1e-30) * n_bins
+    return np.clip(place, 0, n_bins - 1).astype(int)  # a stray value may be beyond any int
 
 
 def _distinct(fits: Sequence[AffineFit]) -> list[AffineFit]:

@@ -59,7 +59,8 @@ def head_foreground(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -
         return np.zeros(values.shape, bool)
     # Half of Otsu's threshold: bone and CSF are dark, air is darker.
     low = clipped.min()
-    bright = clipped > low + 0.5 * (threshold_otsu(clipped) - low)
+    # Raveled: three slices would be taken for the channels of a colour image, with a warning.
+    bright = clipped > low + 0.5 * (threshold_otsu(clipped.ravel()) - low)
     radius = np.maximum(1, np.rint(CLOSING_MM / np.asarray(spacing))).astype(int)
     padded = np.pad(bright, [(r, r) for r in radius])
     reach = np.argwhere(ellipsoid(radius)) - radius
@@ -80,7 +81,7 @@ def _even_head(values: np.ndarray, spacing: Sequence[float] | np.ndarray) -> np.
     mean = ndimage.gaussian_filter(values, sigma)
     variance = ndimage.gaussian_filter(values**2, sigma) - mean**2
     even = np.maximum(mean - N_DEVIATIONS * np.sqrt(np.maximum(variance, 0)), 0)
-    core = largest_component(ndimage.binary_opening(even > threshold_otsu(even)))
+    core = largest_component(ndimage.binary_opening(even > threshold_otsu(even.ravel())))
     if not core.any():
         return np.ones(values.shape, bool)
     return np.asarray(ndimage.distance_transform_edt(~core, sampling=spacing) < AROUND_MM)

@@ -278,3 +278,13 @@ def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
     monkeypatch.setattr(align, "starting_points", marked)
     again = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
     np.testing.assert_allclose(again.matrix, whole.matrix, atol=0.01)
+
+
+def test_a_stray_value_beyond_any_integer_is_in_the_last_bin(rng):
+    values = rng.normal(100.0, 10.0, 1000)
+    values[3] = 1e20
+    bins = align._binned(values, 32)
+    assert bins[3] == 31
+    np.testing.assert_array_equal(
+        np.delete(bins, 3), np.delete(align._binned(np.clip(values, None, 1e6), 32), 3)
+    )

@@ -191,3 +191,11 @@ def test_an_ellipsoid_reaches_as_far_as_its_half_axes():
     assert element[0, 2, 3]
     assert element[1, 2, 0]
     assert not element[0, 0, 0]
+
+
+def test_three_slices_are_not_taken_for_the_channels_of_a_colour_image(rng):
+    """The warning of scikit-image would fail this test."""
+    head = np.zeros((60, 60, 3))
+    head[15:45, 15:45] = 100.0
+    found = foreground.head_foreground(head + rng.normal(0, 1, head.shape), (3.0, 3.0, 20.0))
+    assert found.shape == head.shape
