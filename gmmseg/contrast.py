@@ -29,7 +29,7 @@ half of the step."""
 
 def check(contrast: str) -> None:
     """Raise InputError unless ``contrast`` is a name that can be asked for."""
-    if contrast != AUTO and contrast not in ORDERS:
+    if not isinstance(contrast, str) or (contrast != AUTO and contrast not in ORDERS):
         names = ", ".join((*ORDERS, AUTO))
         raise InputError(f"contrast must be one of {names}; got {contrast!r}.")
 

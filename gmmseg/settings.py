@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from gmmseg import contrast
 from gmmseg.checks import InputError
 
@@ -69,6 +71,11 @@ class BrainSettings:
         for name, value in (("bias", self.bias), ("deformation", self.deformation)):
             if not _is_word(value, "auto", "on", "off"):
                 raise InputError(f"{name} must be auto, on or off; got {value!r}.")
+        for name in ("parts", "pve"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise InputError(f"{name} must be True or False; got {getattr(self, name)!r}.")
+        if not (self.stripped is None or isinstance(self.stripped, bool | np.bool_)):
+            raise InputError(f"stripped must be True, False or None; got {self.stripped!r}.")
         if not isinstance(self.gaussians, Mapping):
             raise InputError(
                 f"gaussians must be a mapping of classes to numbers, such as {{'GM': 2}}; "

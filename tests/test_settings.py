@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gmmseg
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
 
@@ -18,6 +19,8 @@ from gmmseg.settings import BrainSettings
         {"bias_fwhm": 60},
         {"gaussians": {"GM": np.int64(2)}},
         {"threads": np.int64(1)},
+        {"stripped": np.bool_(True)},
+        {"pve": np.bool_(False)},
     ],
 )
 def test_numbers_of_numpy_are_numbers(given):
@@ -42,6 +45,11 @@ def test_numbers_of_numpy_are_numbers(given):
         ({"threads": "2"}, "threads must be 1 or more"),
         ({"bias": True}, "bias must be auto, on or off"),
         ({"deformation": ["on"]}, "deformation must be auto, on or off"),
+        ({"contrast": ["t1"]}, r"contrast must be one of .*; got \['t1'\]"),
+        ({"stripped": "yes"}, "stripped must be True, False or None; got 'yes'"),
+        ({"stripped": 1}, "stripped must be True, False or None; got 1"),
+        ({"parts": None}, "parts must be True or False; got None"),
+        ({"pve": "no"}, "pve must be True or False; got 'no'"),
         ({"atlas": None}, "atlas must be a sequence of str"),
         ({"atlas": (1, 2)}, "atlas must be a sequence of str"),
         ({"atlas_names": 3}, "atlas_names must be a sequence of str"),
@@ -56,3 +64,10 @@ def test_one_file_is_an_atlas_of_one_file_and_not_of_its_letters():
     assert BrainSettings(atlas="o2/x.nii.gz").atlas == ("o2/x.nii.gz",)
     assert BrainSettings(atlas=Path("x.nii.gz")).atlas == ("x.nii.gz",)
     assert BrainSettings(atlas=["a.nii", Path("b.nii")]).atlas == ("a.nii", "b.nii")
+
+
+def test_settings_given_as_a_dict_are_refused_before_the_scan_is_read():
+    with pytest.raises(InputError, match=r"must be gmmseg.BrainSettings, not dict; of a dict, giv"):
+        gmmseg.segment_brain("nothing.nii", settings={"pve": True})
+    with pytest.raises(InputError, match="not dict"):
+        gmmseg.segment_brain("nothing.nii", settings={})

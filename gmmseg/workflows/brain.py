@@ -79,7 +79,12 @@ def segment_brain(
     Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018; Zhang, Brady & Smith (2001),
     doi 10.1109/42.906424; Van Leemput et al. (1999), doi 10.1109/42.811270.
     """
-    settings = settings or BrainSettings()
+    settings = BrainSettings() if settings is None else settings
+    if not isinstance(settings, BrainSettings):
+        raise InputError(
+            f"The settings must be gmmseg.BrainSettings, not {type(settings).__name__}; "
+            f"of a dict, give BrainSettings(**settings)."
+        )
     with on_threads(settings.threads), one_blas_thread():
         return _segmented(image, mask, settings, volume_index, _Stages(progress))
 
