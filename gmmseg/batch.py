@@ -138,7 +138,10 @@ def run_job(
     description = job.out / "dataset_description.json"
     if outputs.is_bids and not description.exists():
         targets = (*targets, description)
-    with staging.staged(job.out, targets) as stage:
+    # Not the description, which runs of other scans may write meanwhile.
+    new = () if job.overwrite else [path for path in targets if path != description]
+    stale = derivatives.left_over(outputs, targets, inputs)
+    with staging.staged(job.out, targets, new=new, stale=stale) as stage:
         tell("importing", 0.0)
         model.join()
         from gmmseg import provenance, regions, report
@@ -166,6 +169,7 @@ def run_job(
             command=job.command(),
             checks=checks,
         )
+        notes["files"] = [path.name for path in targets if path != description]
         beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
         with staging.writing(job.out), beside as pool:
             # Compression lets go of the interpreter lock: the picture is drawn meanwhile.

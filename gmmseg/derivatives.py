@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -152,6 +152,39 @@ def write(
     _write_json(here.path(f"{here.corrected}.json"), {**common, "SkullStripped": stripped})
     _write_text(here.path("desc-volumes.tsv"), _tsv(volume_table(segmentation)))
     write_record(here.record, provenance)
+
+
+def left_over(
+    outputs: Outputs, targets: Sequence[Path], inputs: Iterable[Path | None] = ()
+) -> tuple[Path, ...]:
+    """Files of an earlier run that a new one does not replace, by the earlier one's record.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    targets : sequence of Path
+        What the new run writes.
+    inputs : iterable of Path
+        What it reads, which is never left over.
+
+    Returns
+    -------
+    tuple of Path; nothing but files of this stem in this folder, whatever the record says
+    """
+    try:
+        names = json.loads(outputs.record.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):  # no record, or not one of ours
+        return ()
+    ours = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    paths = [outputs.folder / name for name in ours if Path(name).name == name]
+    kept = {path.resolve() for path in (*targets, *inputs) if path is not None}
+    return tuple(
+        path
+        for path in paths
+        if path.name.startswith(f"{outputs.stem}_")
+        and path.is_file()
+        and path.resolve() not in kept
+    )
 
 
 def write_regions(regions: BrainRegions, outputs: Outputs, folder: Path) -> None:

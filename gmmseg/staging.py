@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -13,6 +14,7 @@ from threading import current_thread, main_thread
 from gmmseg.checks import InputError
 
 _IMAGE_FOLDERS = ".zarr"  # folders that are one image, and may be replaced like files
+NAME_MAX = 255  # of a file, where the system does not say how long one may be
 
 
 def check_free(
@@ -29,6 +31,12 @@ def check_free(
     overwrite : bool
         Whether other files may be.
     """
+    for target in targets:  # first, or the system refuses to look for them
+        if len(os.fsencode(target.name)) > (longest := _longest_name(target.parent)):
+            raise InputError(
+                f"The output {target} would have a name of {len(os.fsencode(target.name))} bytes; "
+                f"its disk takes {longest} at most. Give the input a shorter name."
+            )
     kept = {path.resolve() for path in inputs if path is not None}
     for target in targets:
         if target.resolve() in kept:
@@ -47,8 +55,26 @@ def check_free(
         )
 
 
+def _longest_name(folder: Path) -> int:
+    """Bytes that the name of a file may have there, or where the folder is going to be made."""
+    there = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
+    if there is None or not hasattr(os, "pathconf"):  # as on Windows
+        return NAME_MAX
+    try:
+        longest = os.pathconf(there, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return NAME_MAX
+    return longest if longest > 0 else NAME_MAX
+
+
 @contextmanager
-def staged(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
+def staged(
+    folder: Path,
+    targets: Sequence[Path],
+    *,
+    new: Sequence[Path] = (),
+    stale: Sequence[Path] = (),
+) -> Iterator[Path]:
     """Temporary folder whose files become ``targets`` when the block ends without an exception.
 
     The folder lies inside ``folder``, so that the renaming at the end stays on one disk and a
@@ -62,11 +88,15 @@ def staged(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
     targets : sequence of Path
         Files in ``folder``; those of their names that were written to the temporary folder are
         moved to them, over files that were there before.
+    new : sequence of Path
+        Those of the targets that may not have appeared meanwhile, as of another run.
+    stale : sequence of Path
+        Files in ``folder`` that are removed as the others are moved.
 
     Raises
     ------
     InputError
-        If ``folder`` cannot be created or written.
+        If ``folder`` cannot be created or written, or one of ``new`` has appeared.
     """
     created = [path for path in (folder, *folder.parents) if not path.exists()]  # deepest first
     try:
@@ -80,8 +110,9 @@ def staged(folder: Path, targets: Sequence[Path]) -> Iterator[Path]:
         ) from error
     try:
         yield stage
+        check_free(new)
         with writing(folder):
-            _publish(stage, targets)
+            _publish(stage, targets, stale)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         _remove_empty(created)
@@ -98,8 +129,8 @@ def writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _publish(stage: Path, targets: Sequence[Path]) -> None:
-    """Move every staged file to its target; on failure put everything back."""
+def _publish(stage: Path, targets: Sequence[Path], stale: Sequence[Path]) -> None:
+    """Move every staged file to its target, stale ones away; on failure put everything back."""
     before = stage / "before"
     before.mkdir()
     staged = [target for target in targets if (stage / target.name).exists()]
@@ -110,9 +141,12 @@ def _publish(stage: Path, targets: Sequence[Path]) -> None:
                 target.replace(before / target.name)
             moved.append(target)
             (stage / target.name).replace(target)
+        for old in stale:
+            if old.exists():
+                old.replace(before / old.name)
     except BaseException:
         with _uninterrupted():
-            for target in staged:
+            for target in (*staged, *stale):
                 if target in moved:
                     _remove(target)
                 if (before / target.name).exists():

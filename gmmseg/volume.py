@@ -10,6 +10,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -272,7 +273,9 @@ def save(image: nib.Nifti1Image, path: str | os.PathLike[str]) -> Path:
     Equal images give equal files.
     """
     path = Path(path)
-    temporary = path.with_name(f".gmmseg-{os.getpid()}-{path.name}")
+    ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    # Not the name itself, which may be as long as names can be.
+    temporary = path.with_name(f".gmmseg-{os.getpid()}-{get_ident()}{ending}")
     try:
         if path.name.endswith(".nii.gz"):
             _write_gzip(image, temporary)
