@@ -61,7 +61,11 @@ def load(
     image, path, label = _open(source, name)
     affine = _valid_affine(image, label)
     data = _one_volume(image, volume, label, path, remedy)
-    return Contents(data, affine, image.header, path, label)
+    header: Any = image.header
+    if _has_sform(header) and not _all_sizes(_header_zooms(image)):
+        header = header.copy()  # the caller's stays as it is
+        header["pixdim"][1:4] = nib.affines.voxel_sizes(affine)
+    return Contents(data, affine, header, path, label)
 
 
 def n_volumes(source: Any, *, name: str) -> int:
@@ -134,8 +138,8 @@ def _silence() -> Iterator[None]:
 
 def _valid_affine(image: SpatialImage, label: str) -> np.ndarray:
     """The affine, once voxel sizes are known to be positive and axes independent."""
-    sizes = np.asarray(_header_zooms(image), dtype=np.float64)
-    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+    sizes = _header_zooms(image)
+    if not (_all_sizes(sizes) or _has_sform(image.header)):  # which has the sizes in it
         shown = " x ".join(f"{size:g}" for size in sizes)
         raise InputError(
             f"{label} has voxel size {shown} mm in its header; all must be positive. "
@@ -151,6 +155,16 @@ def _valid_affine(image: SpatialImage, label: str) -> np.ndarray:
             f"its axes do not span space. Correct the header first."
         )
     return affine
+
+
+def _all_sizes(sizes: tuple[float, ...]) -> bool:
+    """Whether voxel sizes are finite and positive."""
+    return bool(np.isfinite(sizes).all() and (np.asarray(sizes) > 0).all())
+
+
+def _has_sform(header: Any) -> bool:
+    """Whether the affine stands in the header by itself, and is not made from voxel sizes."""
+    return isinstance(header, nib.Nifti1Header) and int(header["sform_code"]) > 0
 
 
 def _header_zooms(image: SpatialImage) -> tuple[float, ...]:

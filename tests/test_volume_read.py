@@ -290,13 +290,22 @@ def test_bytes_after_the_compressed_ones_do_no_harm(tmp_path, rng, after):
 
 @pytest.mark.parametrize("size", [0.0, -1.0, np.nan, np.inf])
 @pytest.mark.parametrize("form", ["qform", "sform"])
-def test_a_voxel_size_that_is_no_size_is_refused(tmp_path, data, size, form):
+def test_a_voxel_size_that_is_no_size_is_refused_unless_the_sform_has_it(
+    tmp_path, data, size, form
+):
     path = write(tmp_path / "scan.nii", data)
     content = bytearray(path.read_bytes())
     content[76 + 8 : 76 + 12] = np.float32(size).tobytes()  # pixdim[2]
     if form == "qform":
         content[252:256] = np.array([1, 0], np.int16).tobytes()  # qform_code, sform_code
     path.write_bytes(content)
+    if form == "sform":
+        scan = volume.read(path)
+        np.testing.assert_array_equal(scan.affine, AFFINE)
+        out = volume.to_image(scan.data, scan, dtype=np.float32)
+        np.testing.assert_array_equal(out.affine, AFFINE)
+        np.testing.assert_allclose(out.header["pixdim"][1:4], volume.voxel_sizes(AFFINE))
+        return
     with pytest.raises(InputError, match=r"voxel size 2 x .* mm in its header; all must be posit"):
         volume.read(path)
 
