@@ -94,3 +94,23 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     assert not kernelcache._writable(tmp_path / "file" / "below")
     assert kernelcache._writable(tmp_path / "new" / "below")
+
+
+LIST = """
+from pathlib import Path
+import click
+from gmmseg import cli
+click.command()(lambda: cli._list([Path("out/a")], Path("out")))()
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_names_that_cannot_be_printed_are_told_of_in_one_sentence():
+    words = [sys.executable, "-P", "-c", LIST]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(words, stdout=full, stderr=-1, text=True, check=False)
+    assert result.returncode == 1
+    expected = r"Error: The results are in out, but their names cannot be printed \(.*\)\.\n"
+    assert re.fullmatch(expected, result.stderr), result.stderr
+    there = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (there.stdout, there.stderr) == (str(Path("out/a")) + "\n", "")
