@@ -119,7 +119,7 @@ def run_threshold(
         for number, image in enumerate(images):
             if progress is not None:
                 progress(image.name, number / len(images))
-            one = _one(image, jobs[image], inputs)
+            one = _one(image, jobs[image], inputs, split_name(image)[0] in rows)
             done.append(one)
             if one.error and len(job.images) == 1:
                 continue  # its one sentence says it all
@@ -149,10 +149,10 @@ def check_names(images: Sequence[Path]) -> None:
             )
 
 
-def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> ImageDone:
+def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None], known: bool) -> ImageDone:
     """Threshold one image; what is wrong with it becomes a sentence."""
     try:
-        return _labelled(image, job, inputs)
+        return _labelled(image, job, inputs, known)
     except InputError as error:
         text = str(error)
     except MemoryError:
@@ -168,13 +168,17 @@ def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> Image
     return ImageDone(image, (failed_row(image, text, job.words),), error=text)
 
 
-def _labelled(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> ImageDone:
+def _labelled(
+    image: Path, job: ThresholdJob, inputs: Sequence[Path | None], known: bool
+) -> ImageDone:
     options, large = job.options, job.large
     if large is None:
         large = is_large(image, options)
     if large:
         targets = _targets(image, None, job)
-        with staging.staged(job.out, targets) as stage:
+        new = () if job.overwrite else targets
+        stale = _left_over(image, None, job, inputs) if known else ()
+        with staging.staged(job.out, targets, new=new, stale=stale) as stage:
             raster, part, notes = threshold_large(image, job.mask, options, stage / targets[0].name)
             parts: tuple[Part, ...] = (part,)
             _draw(parts, raster, image, job, stage / targets[-1].name)
@@ -183,7 +187,10 @@ def _labelled(image: Path, job: ThresholdJob, inputs: Sequence[Path | None]) -> 
         parts, raster, notes = found.parts, found.raster, found.notes
         targets = _targets(image, raster.kind, job)
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
-        with staging.staged(job.out, targets) as stage, staging.writing(job.out):
+        new = () if job.overwrite else targets
+        stale = _left_over(image, raster.kind, job, inputs) if known else ()
+        placed = staging.staged(job.out, targets, new=new, stale=stale)
+        with placed as stage, staging.writing(job.out):
             write_labels(stage / targets[0].name, found.assembled("labels"), raster)
             maps = iter(targets[1:])
             if options.posteriors:
@@ -245,6 +252,18 @@ def _targets(image: Path, kind: str | None, job: ThresholdJob) -> tuple[Path, ..
     if job.picture:
         paths.append(job.out / f"{split_name(image)[0]}_threshold.png")
     return tuple(paths)
+
+
+def _left_over(
+    image: Path, kind: str | None, job: ThresholdJob, inputs: Sequence[Path | None]
+) -> tuple[Path, ...]:
+    """Files of an earlier run of an image, which has a row in the table, that this one leaves."""
+    if not job.overwrite:
+        return ()
+    options = replace(job.options, posteriors=True, uncertainty=True)
+    every = _targets(image, kind, replace(job, options=options, picture=True))
+    kept = {path.resolve() for path in (*_targets(image, kind, job), *inputs) if path is not None}
+    return tuple(path for path in every if path.exists() and path.resolve() not in kept)
 
 
 def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool:
