@@ -98,6 +98,8 @@ def _stresses() -> dict[str, Stress]:
     out["header 60 mm"] = Stress(lambda s, c: perturb.moved_header(s, (60, -60, 60)))
     out["header 500 mm"] = Stress(lambda s, c: perturb.moved_header(s, (-500, 300, 400)))
     out["no origin"] = Stress(lambda s, c: perturb.without_origin(s))
+    for name, axes in {"back to front": (1,), "upside down": (2,), "both": (1, 2)}.items():
+        out[f"header {name}"] = Stress(lambda s, c, a=axes: perturb.mirrored_header(s, a))
     for axis, letter in enumerate("xyz"):
         for mm in (-60, 60):
             out[f"shift {letter}{mm:+d}"] = Stress(

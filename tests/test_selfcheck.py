@@ -73,8 +73,7 @@ def test_each_figure_of_the_fit_is_doubted_beyond_its_limit_and_only_there(resul
         ("mislabelled by noise", 0.05, 0.09),
         ("grey matter at a border", 0.58, 0.65),
         ("atlas overlap", 0.9, 0.5),
-        ("orientation lead nats", 0.3, -0.1),
-        ("place information nats", 0.5, 0.01),
+        ("place information nats", 0.15, 0.01),
         ("smallest stretch", 0.9, 0.5),
         ("largest stretch", 1.2, 2.0),
         ("volume ratio", 1.2, 3.0),
@@ -120,7 +119,7 @@ def test_place_tells_nothing_where_classes_look_alike_and_all_it_can_where_they_
 
 def test_the_sample_scan_passes_every_check(sample_result):
     checks = selfcheck.check(sample_result)
-    assert len(checks) == 19
+    assert len(checks) == 18
     assert all(c.passed for c in checks), [c for c in checks if not c.passed]
 
 
@@ -148,6 +147,11 @@ def bad_scans(head, truth, rng):
     noise = rng.normal(100, 20, data.shape).astype(np.float32)
     upside = affine @ np.diag([1, 1, -1, 1.0])
     upside[:3, 3] = (affine @ [0, 0, data.shape[2] - 1, 1])[:3]
+    backward = affine @ np.diag([1, -1, 1, 1.0])
+    backward[:3, 3] = (affine @ [0, data.shape[1] - 1, 0, 1])[:3]
+    field = ndimage.gaussian_filter(rng.normal(size=data.shape), 2.4)
+    blobs = np.digitize(field, np.quantile(field[brain], [0.2, 0.6]))
+    painted = np.where(brain, np.array([40, 85, 120])[blobs] + rng.normal(0, 4, data.shape), 0)
     half = affine.copy()
     half[:3, 3] = (affine @ [middle, 0, 0, 1])[:3]
     rim = ndimage.binary_dilation(brain, iterations=5) & ~ndimage.binary_dilation(brain)
@@ -155,6 +159,8 @@ def bad_scans(head, truth, rng):
         "noise": (np.abs(noise), affine, None),
         "inverted contrast": (np.where(data > 8, 220 - data, data).clip(0), affine, None),
         "upside down in its header": (data, upside, None),
+        "back to front in its header": (data, backward, None),
+        "blobs in the colours of tissues": (painted.astype(np.float32), affine, None),
         "a body": (*torso(rng), None),
         "half of the brain beyond the edge": (data[middle:], half, None),
         "a mask of the skull": (data, affine, rim),
@@ -166,7 +172,9 @@ def bad_scans(head, truth, rng):
     [
         ("noise", {"place information nats"}),
         ("inverted contrast", {"order of class means"}),
-        ("upside down in its header", {"orientation lead nats"}),
+        ("upside down in its header", {"place information nats"}),
+        ("back to front in its header", {"place information nats"}),
+        ("blobs in the colours of tissues", {"place information nats"}),
         ("a body", {"volume of brain", "volume ratio", "smallest stretch"}),
         ("half of the brain beyond the edge", {"brain at the edge of the image"}),
         ("a mask of the skull", {"atlas overlap", "place information nats", "volume of brain"}),

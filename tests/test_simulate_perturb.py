@@ -18,6 +18,7 @@ def scan(rng):
 EXACT = {  # changes that move voxels and interpolate nothing
     "turned_header": lambda s: perturb.turned_header(s, (0, 30, 0)),
     "moved_header": lambda s: perturb.moved_header(s, (60, 0, -60)),
+    "mirrored_header": lambda s: perturb.mirrored_header(s, (1, 2)),
     "resized_header": lambda s: perturb.resized_header(s, 0.7),
     "without_origin": perturb.without_origin,
     "shifted up": lambda s: perturb.shifted(s, 2, 9.0),
@@ -107,6 +108,14 @@ def test_the_face_goes_and_the_brain_stays():
     assert changed.data[brain].all()
     assert not changed.data[:, 36, 8].any()  # y 80, z -60: below the eyes
     assert changed.data[:, 5].all()  # the back of the head
+
+
+def test_a_mirrored_header_puts_the_last_voxel_where_the_first_lay(scan):
+    changed = perturb.mirrored_header(scan, (1,))
+    last, first = [3, 13, 5, 1], [3, 0, 5, 1]
+    np.testing.assert_allclose(changed.affine @ last, scan.affine @ first)
+    np.testing.assert_allclose(changed.affine @ first, scan.affine @ last)
+    np.testing.assert_allclose(changed.spacing, scan.spacing)
 
 
 def test_a_resized_header_makes_every_voxel_longer_or_shorter(scan):

@@ -6,6 +6,7 @@ to the voxels it came from, so that labels of both can be compared.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,15 @@ def resized_header(scan: Scan, factor: ArrayLike) -> Scan:
     affine = scan.affine.copy()
     affine[:3, :3] *= factor
     return Scan(scan.data, affine, scan.to_source)
+
+
+def mirrored_header(scan: Scan, axes: Sequence[int]) -> Scan:
+    """Same voxels, said to run the other way along axes of the grid; upside down, back to front."""
+    ends = np.subtract(scan.data.shape, 1)
+    flip = np.eye(4)
+    for axis in axes:
+        flip[axis, axis], flip[axis, 3] = -1, ends[axis]
+    return Scan(scan.data, scan.affine @ flip, scan.to_source)
 
 
 def moved_header(scan: Scan, shift_mm: ArrayLike) -> Scan:

@@ -10,9 +10,10 @@ from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.unified import UnifiedFit
-from gmmseg.threads import spread_calls
 
 TINY = 1e-30
+UNSURE = 1e-3
+"""Added to each probability of the atlas before it is bent: nowhere is it sure of what is there."""
 
 
 def measure(
@@ -33,11 +34,10 @@ def measure(
         ``smallest stretch``, ``largest stretch``, ``volume ratio``, ``rotation degrees``: of the
         affine part from the scan to the template; ``displacement mm``: root mean square in the
         brain; ``atlas overlap``: :func:`overlap` of grey and white matter together; ``place
-        information nats``: :func:`place_information` in the brain; ``orientation lead nats``:
-        :func:`orientation_lead`; ``grey matter at a border``: :func:`share_at_border` of it, where
-        the atlas has a class of that name.
+        information nats``: :func:`place_information` in the brain, before the atlas is
+        bent; ``grey matter at a border``: :func:`share_at_border` of it, where the atlas has a
+        class of that name.
     """
-    base = lattice.points(atlas)
     prior, density, outside = _at_samples(lattice, atlas, fit)
     # The first voxel of a lattice point is the one that was sampled.
     where = np.nonzero(lattice.used)
@@ -48,6 +48,8 @@ def measure(
     solid = np.array([atlas.names[k] != "CSF" for k in range(len(tissue))]) & inside
     brain = (here > 0) & ~outside
     grey_white = brain & np.isin(here - 1, np.unique(tissue[solid]))
+    # Bent, the atlas finds sense in anything: in blobs of three colours, in a head turned over.
+    unbent = _prior_at(lattice.points(atlas)[brain], atlas.maps) + UNSURE
     moved = np.linalg.norm(fit.displacement[where], axis=1)[brain]
     folds = {}
     if "GM" in atlas.names:
@@ -57,12 +59,7 @@ def measure(
         **shape_of(affine),
         "displacement mm": float(np.sqrt(np.mean(moved**2))) if brain.any() else float("nan"),
         "atlas overlap": overlap(prior[:, solid].sum(1), grey_white),
-        "place information nats": place_information(
-            prior[brain][:, inside], density[brain][:, inside]
-        ),
-        "orientation lead nats": orientation_lead(
-            base[brain], atlas.maps, density[brain][:, inside]
-        ),
+        "place information nats": place_information(unbent[:, inside], density[brain][:, inside]),
         **folds,
     }
 
@@ -143,52 +140,22 @@ def place_information(prior: np.ndarray, density: np.ndarray) -> float:
     return float(np.mean(np.log(np.maximum(placed, TINY) / np.maximum(anywhere, TINY))))
 
 
-def orientation_lead(points: np.ndarray, maps: np.ndarray, density: np.ndarray) -> float:
-    """By how much the atlas as aligned beats the atlas turned over, nats per sample.
-
-    A brain that is upside down or back to front in its header is bent into the template and may
-    look plausible; seen with the template mirrored, it then fits better. Compared are the place
-    information without any displacement and the best of three mirror images about the middle of
-    the samples: in the second axis, the third, and both. The first is the brain's own symmetry.
-
-    Parameters
-    ----------
-    points : (N, 3) float64 ndarray, atlas voxel coordinates of samples of the brain
-    maps : (X, Y, Z, K) float32 ndarray, probability of the classes
-    density : (N, k) ndarray, density of each sample under those of the brain, which come first
-
-    Returns
-    -------
-    float, negative if a mirror image fits better; NaN without samples
-    """
-    if not len(points):
-        return float("nan")
-    middle = points.mean(axis=0)
-
-    def information(axes: tuple[int, ...]) -> float:
-        turned = points.copy()
-        for axis in axes:  # those in which the template is mirrored
-            turned[:, axis] = 2 * middle[axis] - turned[:, axis]
-        prior = np.empty((len(points), maps.shape[-1]), np.float32)
-        sample_prior(maps, turned, prior)
-        inside = prior[:, : density.shape[1]].astype(np.float64)
-        return place_information(inside + 1e-3, density)
-
-    upright, *turned = spread_calls(information, [(), (1,), (2,), (1, 2)])
-    return float(upright - max(turned))
-
-
 def _at_samples(
     lattice: Lattice, atlas: TissueAtlas, fit: UnifiedFit
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Deformed prior (N, K), density (N, K) and "known to lie outside" (N,) of the samples."""
     where = np.nonzero(lattice.used)
     to_voxel = np.linalg.inv(atlas.affine)[:3, :3]
-    points = lattice.points(atlas) + fit.displacement[where] @ to_voxel.T
-    prior = np.empty((len(points), len(atlas.names)), np.float32)
-    sample_prior(atlas.maps, np.ascontiguousarray(points), prior)
+    prior = _prior_at(lattice.points(atlas) + fit.displacement[where] @ to_voxel.T, atlas.maps)
     values = lattice.values[where] * np.exp(fit.basis.field(fit.coefficients)[where])
     table = fit.table
     position = np.rint((values - table.low) / table.width).astype(int)
     density = table.density[np.clip(position, 0, len(table.density) - 1)]
-    return prior.astype(np.float64), density, lattice.outside[where]
+    return prior, density, lattice.outside[where]
+
+
+def _prior_at(points: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Maps (X, Y, Z, K) at points (N, 3) of their grid: (N, K) float64 ndarray."""
+    prior = np.empty((len(points), maps.shape[-1]), np.float32)
+    sample_prior(maps, np.ascontiguousarray(points), prior)
+    return prior.astype(np.float64)
