@@ -33,6 +33,7 @@ NEAR_MM = 20.0  # around a known brain, what takes part in its alignment
 PSEUDO_SAMPLES = 10.0  # added to each histogram, spread evenly: keeps empty bins possible
 BRAIN_CORNERS_MM = np.array([[*xyz, 1.0] for xyz in product((-60, 60), (-80, 60), (-40, 60))])
 SAME_MM = 8.0  # root mean square of corners of the brain: nearer fits end in the same place
+LEAST_SIZE = 0.1  # of the scan along any direction, once aligned: no head is ten times too large
 STRETCH_WEIGHT = 0.5  # nats per voxel for a unit of squared strain: a tenth of strain costs .005
 
 
@@ -102,6 +103,11 @@ def fit_affine(
     -------
     AffineFit, the best by penalised likelihood
 
+    Raises
+    ------
+    InputError
+        If that squeezes the image to next to nothing, or mirrors it: the image shows no head.
+
     References
     ----------
     D'Agostino et al. (2006), doi 10.1016/j.media.2005.11.001: class prior maps aligned by the
@@ -119,7 +125,14 @@ def fit_affine(
     )
     best = max(second, key=lambda fit: fit.objective[-1])
     # Histograms creep on for long; stopping early would leave the map where it came from.
-    return _climb(points, bins, fine, best.again(), n_bins, n_iter=200, tol=1e-8)
+    fit = _climb(points, bins, fine, best.again(), n_bins, n_iter=200, tol=1e-8)
+    least = np.linalg.svd(fit.matrix[:3, :3], compute_uv=False).min()
+    if least < LEAST_SIZE or np.linalg.det(fit.matrix[:3, :3]) < 0:
+        raise InputError(
+            "The template cannot be laid on the image without flattening or mirroring it: it seems "
+            "to show no head or brain. Check the image, and the voxel size in its header."
+        )
+    return fit
 
 
 def fit_head(values: np.ndarray, affine: np.ndarray, atlas: Blurred) -> AffineFit:

@@ -233,6 +233,15 @@ def test_an_image_with_nothing_in_it_is_refused():
         )
 
 
+def test_an_image_on_which_the_template_falls_flat_is_refused():
+    """A slab of stripes: seen edge on, it fits the template better than any brain in it would."""
+    ramp = np.tile(np.arange(64, dtype=np.float32)[:, None, None], (1, 64, 10))
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[:3, 3] = [-94.5, -94.5, -13.5]
+    with pytest.raises(InputError, match="seems to show no head"):
+        align.fit_head(ramp, affine, align.Blurred.of(icbm_head_atlas()))
+
+
 def test_a_mask_of_a_few_voxels_is_refused():
     mask = np.zeros((30, 30, 30), bool)
     mask[10:13, 10:13, 10:13] = True
