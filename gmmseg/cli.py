@@ -19,11 +19,10 @@ from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
 from gmmseg.cli_types import ClassNumber, Number
 from gmmseg.kernelcache import check_threads, ensure_folder
+from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gmmseg.batch import Done
 
 # Our matrices are small: BLAS threads would only fight the kernels' own for the cores.
@@ -260,25 +259,13 @@ def brain(
         _explain(done)
     if watch is not None:
         click.echo(table(watch.finish()), err=True)
+    names = Listing(out)
     if not quiet:
-        _list(done.written, out)
+        names.add(done.written)
     if strict and done.failed:
         click.echo(f"Error: The self-check failed: {', '.join(done.failed)}.", err=True)
         sys.exit(UNTRUSTED)
-
-
-def _list(written: Sequence[Path], out: Path) -> None:
-    """Print what was written; where that fails, as on a full disk, the results are there still."""
-    try:
-        for path in written:
-            click.echo(path)
-    except BrokenPipeError:  # whoever read along has gone, which click knows
-        raise
-    except OSError as error:
-        sys.stdout = None  # or it is flushed again on leaving, and fails again
-        raise click.ClickException(
-            f"The results are in {out}, but their names cannot be printed ({error.strerror})."
-        ) from error
+    names.finish()
 
 
 def _explain(done: Done) -> None:

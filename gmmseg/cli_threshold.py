@@ -10,6 +10,7 @@ import click
 
 from gmmseg.checks import InputError
 from gmmseg.cli_types import Names, Number
+from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ def threshold(images: tuple[str, ...], quiet: bool, **given: Any) -> None:
       gmmseg threshold head.nii.gz --mask brain.nii.gz -k 3
     """  # noqa: D301 (click wants the backspace itself)
     seen: list[ImageDone] = []
+    names = Listing(given["out"])
     total = 0
     try:
         from gmmseg.raster.paths import expand  # here, to keep `gmmseg --help` fast
@@ -195,8 +197,7 @@ def threshold(images: tuple[str, ...], quiet: bool, **given: Any) -> None:
         def after(one: ImageDone) -> None:
             seen.append(one)
             if not quiet:
-                for path in one.written:
-                    click.echo(path)
+                names.add(one.written)
 
         with progress(show=not quiet) as bar:
             run = run_threshold(job, progress=bar, after=after)
@@ -210,9 +211,12 @@ def threshold(images: tuple[str, ...], quiet: bool, **given: Any) -> None:
             err=True,
         )
         sys.exit(130)
+    if not quiet:
+        names.add(run.table[:1])
     _tell(run, total, quiet=quiet)
     if run.failed:
         sys.exit(BAD_INPUT)
+    names.finish()
 
 
 def _job(paths: tuple[Path, ...], given: dict[str, Any]) -> ThresholdJob:
@@ -262,9 +266,6 @@ def _tell(run: ThresholdRun, total: int, *, quiet: bool) -> None:
         for text, names in images.items():
             who = ", ".join(names) if len(names) <= 3 else f"{len(names)} images"
             click.echo(f"{label}: {who}: {text}", err=True)
-    if not quiet:
-        for path in run.table[:1]:
-            click.echo(path)
     if total == 1 and run.failed:
         click.echo(f"Error: {run.failed[0].error}", err=True)
     elif total > 1 and (run.failed or not quiet):

@@ -98,14 +98,16 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
 
 LIST = """
 from pathlib import Path
-import click
-from gmmseg import cli
-click.command()(lambda: cli._list([Path("out/a")], Path("out")))()
+from gmmseg.listing import Listing
+names = Listing(Path("out"))
+names.add([Path("out/a")])
+names.add([Path("out/b")])
+names.finish()
 """
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_names_that_cannot_be_printed_are_told_of_in_one_sentence():
+def test_names_that_cannot_be_printed_are_told_of_in_one_sentence_when_all_is_done():
     words = [sys.executable, "-P", "-c", LIST]
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(words, stdout=full, stderr=-1, text=True, check=False)
@@ -113,4 +115,5 @@ def test_names_that_cannot_be_printed_are_told_of_in_one_sentence():
     expected = r"Error: The results are in out, but their names cannot be printed \(.*\)\.\n"
     assert re.fullmatch(expected, result.stderr), result.stderr
     there = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert (there.stdout, there.stderr) == (str(Path("out/a")) + "\n", "")
+    assert there.stdout.splitlines() == [str(Path("out/a")), str(Path("out/b"))]
+    assert not there.stderr
