@@ -31,6 +31,7 @@ def bad_scans(folder):
     (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "text.nii").write_text("no image" * 100)
     flat = bytearray(save(folder / "flat.nii", data).read_bytes())
+    flat[252:256] = np.array([1, 0], np.int16).tobytes()  # no sform, which has sizes of its own
     flat[80:84] = np.float32(0).tobytes()
     (folder / "flat.nii").write_bytes(flat)
     flat[80:84] = np.float32(-2).tobytes()

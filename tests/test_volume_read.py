@@ -304,7 +304,7 @@ def test_a_voxel_size_that_is_no_size_is_refused_unless_the_sform_has_it(
         np.testing.assert_array_equal(scan.affine, AFFINE)
         out = volume.to_image(scan.data, scan, dtype=np.float32)
         np.testing.assert_array_equal(out.affine, AFFINE)
-        np.testing.assert_allclose(out.header["pixdim"][1:4], volume.voxel_sizes(AFFINE))
+        np.testing.assert_allclose(out.header["pixdim"][1:4], affines.voxel_sizes(AFFINE))
         return
     with pytest.raises(InputError, match=r"voxel size 2 x .* mm in its header; all must be posit"):
         volume.read(path)
