@@ -10,7 +10,7 @@ import fake
 import nibabel as nib
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from folders import fail_at, files
 
 from gmmseg import report, staging, volume
 from gmmseg.batch import Job, _load_model, run_job
@@ -24,42 +24,6 @@ def beside(function, *args):
     """Call a function on a thread of its own, and raise what it raises."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(function, *args).result()
-
-
-@pytest.fixture
-def scan(tmp_path, rng):
-    """A scan with a BIDS name, on the grid of the fake segmentation."""
-    path = tmp_path / "in" / "sub-01_T1w.nii.gz"
-    path.parent.mkdir()
-    data = rng.normal(100, 10, fake.ball().shape).astype(np.float32)
-    nib.save(nib.Nifti1Image(data, fake.AFFINE), path)
-    return path
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """What the workflow was called with; it answers with the fake segmentation."""
-    calls = []
-
-    def segment_brain(image, mask=None, settings=None, *, volume_index=None, progress=None):
-        calls.append((image, mask, settings))
-        if progress is not None:
-            progress("fit", 0.5)
-        return fake.segmentation(image, settings)
-
-    fake.install_workflow(monkeypatch, segment_brain)
-    # The picture has its own tests and takes half a second.
-    monkeypatch.setattr(report, "draw", lambda *_, **__: Figure(figsize=(1, 1)))
-    return calls
-
-
-def files(folder):
-    """Content of every file below a folder, by relative path."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_a_job_leaves_what_it_announces_and_nothing_else(scan, calls, tmp_path):
@@ -141,13 +105,6 @@ def test_a_job_that_fails_leaves_the_disk_as_it_was(scan, tmp_path, monkeypatch,
     assert not (tmp_path / "deep").exists()
 
 
-def fail_at(monkeypatch, module, name):
-    def fail(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, name, fail)
-
-
 @pytest.mark.parametrize(("module", "name"), [(report, "save"), (volume, "save")])
 def test_a_full_disk_is_one_sentence_and_loses_nothing(
     scan, calls, tmp_path, monkeypatch, module, name
@@ -182,36 +139,6 @@ def test_a_job_stopped_while_renaming_puts_the_old_files_back(
     with pytest.raises((InputError, KeyboardInterrupt)):
         run_job(Job(scan, out, labels="fsl", overwrite=True))
     assert files(tmp_path) == before
-
-
-def test_existing_outputs_are_refused_before_the_scan_is_read(scan, calls, tmp_path):
-    out = tmp_path / "out"
-    run_job(Job(scan, out))
-    scan.write_bytes(b"no image any more")
-    with pytest.raises(InputError, match=r"sub-01_dseg.nii.gz exists already and 15 more"):
-        run_job(Job(scan, out))
-    assert len(calls) == 1
-
-
-def test_overwrite_replaces_outputs_and_keeps_other_files(scan, calls, tmp_path):
-    out = tmp_path / "out"
-    run_job(Job(scan, out))
-    (out / "notes.txt").write_text("mine")
-    run_job(Job(scan, out, labels="fsl", overwrite=True))
-    assert (out / "notes.txt").read_text() == "mine"
-    assert "1\tCerebrospinal Fluid" in (out / "sub-01_dseg.tsv").read_text()
-
-
-def test_an_input_is_never_overwritten(scan, calls, tmp_path):
-    corrected = scan.with_name("sub-01_desc-biascorr_T1w.nii.gz")
-    corrected.write_bytes(scan.read_bytes())
-    with pytest.raises(InputError, match="would overwrite an input"):
-        run_job(Job(corrected, scan.parent, overwrite=True))
-    mask = scan.with_name("sub-01_desc-brain_mask.nii.gz")
-    nib.save(nib.Nifti1Image((fake.ball() > 0).astype(np.uint8), fake.AFFINE), mask)
-    with pytest.raises(InputError, match="would overwrite an input"):
-        run_job(Job(scan, scan.parent, mask, overwrite=True))
-    assert calls == []
 
 
 def test_a_bad_mask_is_noticed_before_the_work_starts(scan, calls, tmp_path):
@@ -323,60 +250,3 @@ def test_the_command_in_the_record_knows_strict_and_scans_that_look_like_options
     assert words[2] == "./-x.nii.gz"
     assert "--strict" in words
     assert "--strict" not in Job(Path("x.nii.gz")).command()
-
-
-def test_overwrite_takes_away_what_only_the_earlier_run_made(scan, calls, tmp_path):
-    out = tmp_path / "out"
-    run_job(Job(scan, out, uncertainty=True))
-    more = {f"sub-01_desc-uncertainty_probseg.{kind}" for kind in ("nii.gz", "json")}
-    assert more <= set(files(out))
-    (out / "sub-01_label-mine_probseg.nii.gz").write_text("mine")
-    (out / "sub-012_dseg.nii.gz").write_text("of another scan")
-    done = run_job(Job(scan, out, overwrite=True))
-    mine = {"sub-01_label-mine_probseg.nii.gz", "sub-012_dseg.nii.gz"}
-    there = {path.name for path in done.written} | mine | {"dataset_description.json"}
-    assert set(files(out)) == there
-
-
-def test_a_map_of_an_earlier_run_stays_where_a_run_fails_or_reads_it(
-    scan, calls, tmp_path, monkeypatch
-):
-    out = tmp_path / "out"
-    run_job(Job(scan, out, uncertainty=True))
-    before = files(tmp_path)
-    with monkeypatch.context() as patch:
-        fail_at(patch, volume, "save")
-        with pytest.raises(InputError, match="No space"):
-            run_job(Job(scan, out, overwrite=True))
-    assert files(tmp_path) == before
-    mask = out / "sub-01_desc-uncertainty_probseg.nii.gz"
-    nib.save(nib.Nifti1Image((fake.ball() > 0).astype(np.uint8), fake.AFFINE), mask)
-    run_job(Job(scan, out, mask, overwrite=True))
-    assert mask.exists()
-
-
-def test_results_of_a_run_that_was_faster_are_not_replaced(scan, calls, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-
-    def slow(image, mask=None, settings=None, **_):
-        (out / "sub-01_dseg.nii.gz").write_text("of the faster run")
-        (out / "dataset_description.json").write_text("{}")
-        return fake.segmentation(image, settings)
-
-    fake.install_workflow(monkeypatch, slow)
-    with pytest.raises(InputError, match=r"sub-01_dseg.nii.gz exists already; replace with"):
-        run_job(Job(scan, out))
-    assert set(files(out)) == {"sub-01_dseg.nii.gz", "dataset_description.json"}
-    (out / "sub-01_dseg.nii.gz").write_text("of the faster run")
-    run_job(Job(scan, out, overwrite=True))
-
-
-def test_a_name_too_long_for_an_output_is_refused_before_the_scan_is_read(scan, calls, tmp_path):
-    scan = scan.rename(scan.with_name(f"{'x' * 240}.nii.gz"))
-    (tmp_path / "out").mkdir()  # where the system looks at names
-    with pytest.raises(InputError, match=r"name of \d+ bytes; its disk takes 255 at most"):
-        run_job(Job(scan, tmp_path / "out"))
-    assert calls == []
-    scan = scan.rename(scan.with_name(f"{'x' * 224}.nii.gz"))
-    longest = max(len(path.name) for path in run_job(Job(scan, tmp_path / "out")).written)
-    assert 240 < longest <= 255
