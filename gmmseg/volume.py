@@ -30,6 +30,8 @@ GRID_TOLERANCE_MM = 0.05
 GZIP = 31  # window of 32 KiB, with the header and check sum of gzip
 CHUNK_BYTES = 1 << 25
 
+OTHER_UNITS = {1: "metres", 3: "micrometres"}  # by NIfTI's code; everything reads mm all the same
+
 # NIfTI fields that say where the voxels are; everything else of the input's header stays behind.
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code"),
@@ -105,9 +107,10 @@ def remarks(volume: Volume) -> tuple[str, ...]:
     found = []
     if volume.n_missing:
         found.append(f"{volume.n_missing} voxels are NaN or infinite; they are treated as missing.")
-    header = volume.header
+    header, unit = volume.header, 0
     if isinstance(header, nib.Nifti1Header):
         unplaced = header["sform_code"] == 0 and header["qform_code"] == 0
+        unit = int(header["xyzt_units"]) & 7  # the other bits are of time
     else:
         unplaced = isinstance(header, nib.AnalyzeHeader)
     if unplaced:
@@ -115,6 +118,10 @@ def remarks(volume: Volume) -> tuple[str, ...]:
         found.append(
             f"The header does not say which way the axes point; they are taken as {axes}. "
             f"Check left and right in the picture."
+        )
+    if unit in OTHER_UNITS:
+        found.append(
+            f"The header says that its lengths are in {OTHER_UNITS[unit]}; they are taken as mm."
         )
     return tuple(found)
 

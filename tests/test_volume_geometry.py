@@ -261,3 +261,12 @@ def test_what_is_odd_about_a_scan_is_remarked_on(rng):
     )
     assert "does not say which way the axes point; they are taken as" in remark
     assert volume.remarks(volume.read(nib.Nifti1Image(image.dataobj, np.eye(4)))) == ()
+
+
+@pytest.mark.parametrize(("unit", "n_remarks"), [("meter", 1), ("micron", 1), ("mm", 0)])
+def test_lengths_said_to_be_other_than_mm_are_remarked_on(unit, n_remarks):
+    image = nib.Nifti1Image(np.arange(64, dtype=np.float32).reshape(4, 4, 4), np.eye(4))
+    image.header.set_xyzt_units(unit)
+    found = volume.remarks(volume.read(image))
+    assert len(found) == n_remarks
+    assert all("they are taken as mm" in remark for remark in found)
