@@ -8,7 +8,6 @@ import fake
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT
 from matplotlib.figure import Figure
 from skimage import data, io
 from skimage.filters import threshold_otsu
@@ -16,7 +15,7 @@ from skimage.filters import threshold_otsu
 from gmmseg import report
 from gmmseg.metrics import dice
 
-PIPELINES = ROOT / "pipelines"
+PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
 
 
 def run(monkeypatch, name, *words):
