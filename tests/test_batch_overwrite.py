@@ -4,11 +4,21 @@ import fake
 import nibabel as nib
 import numpy as np
 import pytest
-from folders import fail_at, files
+from jobs import answer_at_once, fail_at, files, write_scan
 
 from gmmseg import volume
 from gmmseg.batch import Job, run_job
 from gmmseg.checks import InputError
+
+
+@pytest.fixture
+def scan(tmp_path, rng):
+    return write_scan(tmp_path / "in", rng)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    return answer_at_once(monkeypatch)
 
 
 def test_existing_outputs_are_refused_before_the_scan_is_read(scan, calls, tmp_path):

@@ -10,7 +10,7 @@ import fake
 import nibabel as nib
 import numpy as np
 import pytest
-from folders import fail_at, files
+from jobs import answer_at_once, fail_at, files, write_scan
 
 from gmmseg import report, staging, volume
 from gmmseg.batch import Job, _load_model, run_job
@@ -18,6 +18,16 @@ from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial.blur import blurred
 from gmmseg.threads import use_threads
+
+
+@pytest.fixture
+def scan(tmp_path, rng):
+    return write_scan(tmp_path / "in", rng)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    return answer_at_once(monkeypatch)
 
 
 def beside(function, *args):

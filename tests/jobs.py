@@ -1,27 +1,24 @@
-"""A scan, and a workflow that answers at once, for tests of jobs."""
+"""A scan, a workflow that answers at once, and folders to look at, for tests of jobs."""
 
 import fake
 import nibabel as nib
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 
 from gmmseg import report
 
 
-@pytest.fixture
-def scan(tmp_path, rng):
+def write_scan(folder, rng):
     """A scan with a BIDS name, on the grid of the fake segmentation."""
-    path = tmp_path / "in" / "sub-01_T1w.nii.gz"
+    path = folder / "sub-01_T1w.nii.gz"
     path.parent.mkdir()
     data = rng.normal(100, 10, fake.ball().shape).astype(np.float32)
     nib.save(nib.Nifti1Image(data, fake.AFFINE), path)
     return path
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """What the workflow was called with; it answers with the fake segmentation."""
+def answer_at_once(monkeypatch):
+    """What the workflow is called with from now on; it answers with the fake segmentation."""
     calls = []
 
     def segment_brain(image, mask=None, settings=None, *, volume_index=None, progress=None):
@@ -34,3 +31,21 @@ def calls(monkeypatch):
     # The picture has its own tests and takes half a second.
     monkeypatch.setattr(report, "draw", lambda *_, **__: Figure(figsize=(1, 1)))
     return calls
+
+
+def files(folder):
+    """Content of every file below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def fail_at(monkeypatch, module, name):
+    """Let a function fail as on a full disk."""
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, name, fail)
