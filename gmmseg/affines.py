@@ -1,4 +1,7 @@
-"""What an affine map from voxel indices to millimetres says of the voxels."""
+"""What an affine map from voxel indices to millimetres says of the voxels.
+
+nibabel's own function is for its images, at the edge; the maths knows arrays alone.
+"""
 
 from __future__ import annotations
 

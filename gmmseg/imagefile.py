@@ -18,6 +18,7 @@ from nibabel.imageglobals import logger
 from nibabel.minc1 import Minc1Image
 from nibabel.spatialimages import SpatialImage
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError, permitted
 
 GZIPPED = b"\x1f\x8b"
@@ -64,7 +65,7 @@ def load(
     header: Any = image.header
     if _has_sform(header) and not _all_sizes(_header_zooms(image)):
         header = header.copy()  # the caller's stays as it is
-        header["pixdim"][1:4] = nib.affines.voxel_sizes(affine)
+        header["pixdim"][1:4] = voxel_sizes(affine)
     return Contents(data, affine, header, path, label)
 
 
@@ -148,7 +149,7 @@ def _valid_affine(image: SpatialImage, label: str) -> np.ndarray:
     affine = None if image.affine is None else np.array(image.affine, dtype=np.float64)
     if affine is None or not np.isfinite(affine).all():
         raise InputError(f"{label} has an affine that is not finite; correct the header first.")
-    edges = nib.affines.voxel_sizes(affine)
+    edges = voxel_sizes(affine)
     if not (edges > 0).all() or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-4:
         raise InputError(
             f"{label} has a singular affine (voxel edges {', '.join(f'{e:g}' for e in edges)} mm): "
