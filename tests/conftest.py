@@ -10,6 +10,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis  # noqa: E402 (the lines above must come first)
+import jobs  # noqa: E402
 import nibabel as nib  # noqa: E402
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
@@ -116,3 +117,15 @@ def bench():
     if not (folder / "cases.json").exists():
         pytest.skip("the benchmark scans are not here; set GMMSEG_BENCH to their folder")
     return folder
+
+
+@pytest.fixture
+def job_scan(tmp_path, rng):
+    """A scan with a BIDS name, on the grid of the fake segmentation."""
+    return jobs.write_scan(tmp_path / "in", rng)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the workflow was called with; it answers at once, with the fake segmentation."""
+    return jobs.answer_at_once(monkeypatch)

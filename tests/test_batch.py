@@ -10,7 +10,7 @@ import fake
 import nibabel as nib
 import numpy as np
 import pytest
-from jobs import answer_at_once, fail_at, files, write_scan
+from jobs import fail_at, files
 
 from gmmseg import report, staging, volume
 from gmmseg.batch import Job, _load_model, run_job
@@ -20,60 +20,50 @@ from gmmseg.spatial.blur import blurred
 from gmmseg.threads import use_threads
 
 
-@pytest.fixture
-def scan(tmp_path, rng):
-    return write_scan(tmp_path / "in", rng)
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    return answer_at_once(monkeypatch)
-
-
 def beside(function, *args):
     """Call a function on a thread of its own, and raise what it raises."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(function, *args).result()
 
 
-def test_a_job_leaves_what_it_announces_and_nothing_else(scan, calls, tmp_path):
+def test_a_job_leaves_what_it_announces_and_nothing_else(job_scan, calls, tmp_path):
     out = tmp_path / "deep" / "out"
-    done = run_job(Job(scan, out))
+    done = run_job(Job(job_scan, out))
     assert {path.name for path in done.written} == set(files(out))
     assert done.written[0] == out / "sub-01_dseg.nii.gz"
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-def test_the_mask_and_the_settings_reach_the_workflow(scan, calls, tmp_path):
+def test_the_mask_and_the_settings_reach_the_workflow(job_scan, calls, tmp_path):
     mask = tmp_path / "mask.nii"
     nib.save(nib.Nifti1Image((fake.ball() > 0).astype(np.uint8), fake.AFFINE), mask)
     settings = {"mrf": 0.7, "bias_fwhm": 90.0, "bias": "off", "stripped": True}
-    run_job(Job(scan, tmp_path / "out", mask, settings=settings))
+    run_job(Job(job_scan, tmp_path / "out", mask, settings=settings))
     image, given, effective = calls[0]
     np.testing.assert_array_equal(given, fake.ball() > 0)
-    assert image.path == scan
+    assert image.path == job_scan
     assert effective == BrainSettings(**settings)
 
 
-def test_threads_are_limited_to_those_there_are(scan, calls, tmp_path):
+def test_threads_are_limited_to_those_there_are(job_scan, calls, tmp_path):
     import numba
 
     before = numba.get_num_threads()
     try:
-        run_job(Job(scan, tmp_path / "out", settings={"threads": 1}))
+        run_job(Job(job_scan, tmp_path / "out", settings={"threads": 1}))
         assert numba.get_num_threads() == 1
-        run_job(Job(scan, tmp_path / "more", settings={"threads": 10_000}))
+        run_job(Job(job_scan, tmp_path / "more", settings={"threads": 10_000}))
         assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
     finally:
         numba.set_num_threads(before)
 
 
-def test_what_is_odd_about_the_scan_joins_the_warnings_of_the_workflow(scan, calls, tmp_path):
-    image = nib.load(scan)
+def test_what_is_odd_about_the_scan_joins_the_warnings_of_the_workflow(job_scan, calls, tmp_path):
+    image = nib.load(job_scan)
     data = image.get_fdata(dtype=np.float32)
     data[0, 0, :2] = np.nan
-    nib.save(nib.Nifti1Image(data, image.affine), scan)
-    done = run_job(Job(scan, tmp_path / "out"))
+    nib.save(nib.Nifti1Image(data, image.affine), job_scan)
+    done = run_job(Job(job_scan, tmp_path / "out"))
     assert done.segmentation.warnings == (
         "2 voxels are NaN or infinite; they are treated as missing.",
     )
@@ -81,9 +71,9 @@ def test_what_is_odd_about_the_scan_joins_the_warnings_of_the_workflow(scan, cal
     assert record["warnings"] == list(done.segmentation.warnings)
 
 
-def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, calls, tmp_path):
+def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(job_scan, calls, tmp_path):
     seen = []
-    run_job(Job(scan, tmp_path / "out"), progress=lambda *stage: seen.append(stage))
+    run_job(Job(job_scan, tmp_path / "out"), progress=lambda *stage: seen.append(stage))
     assert seen == [
         *(("reading", 0.0), ("importing", 0.0)),
         ("fit", 0.5),
@@ -91,49 +81,49 @@ def test_progress_is_told_of_the_stages_of_the_workflow_and_of_writing(scan, cal
     ]
 
 
-def test_the_command_in_the_record_repeats_the_job(scan, calls, tmp_path):
+def test_the_command_in_the_record_repeats_the_job(job_scan, calls, tmp_path):
     out = tmp_path / "out"
     settings = {"mrf": 0.7, "bias": "off", "stripped": False, "parts": False, "threads": 1}
-    run_job(Job(scan, out, labels="fsl", settings=settings, overwrite=True))
+    run_job(Job(job_scan, out, labels="fsl", settings=settings, overwrite=True))
     record = json.loads((out / "sub-01_desc-provenance.json").read_text())
     assert record["command"] == (
-        f"gmmseg brain {scan} -o {out} --labels fsl --mrf 0.7 --bias off --whole-head "
+        f"gmmseg brain {job_scan} -o {out} --labels fsl --mrf 0.7 --bias off --whole-head "
         f"--no-parts --threads 1 --overwrite"
     )
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, InputError, MemoryError])
-def test_a_job_that_fails_leaves_the_disk_as_it_was(scan, tmp_path, monkeypatch, error):
+def test_a_job_that_fails_leaves_the_disk_as_it_was(job_scan, tmp_path, monkeypatch, error):
     def fail(*_, **__):
         raise error("no")
 
     fake.install_workflow(monkeypatch, fail)
     before = files(tmp_path)
     with pytest.raises(error):
-        run_job(Job(scan, tmp_path / "deep" / "out"))
+        run_job(Job(job_scan, tmp_path / "deep" / "out"))
     assert files(tmp_path) == before
     assert not (tmp_path / "deep").exists()
 
 
 @pytest.mark.parametrize(("module", "name"), [(report, "save"), (volume, "save")])
 def test_a_full_disk_is_one_sentence_and_loses_nothing(
-    scan, calls, tmp_path, monkeypatch, module, name
+    job_scan, calls, tmp_path, monkeypatch, module, name
 ):
     out = tmp_path / "out"
-    run_job(Job(scan, out))
+    run_job(Job(job_scan, out))
     before = files(tmp_path)
     fail_at(monkeypatch, module, name)
     with pytest.raises(InputError, match=r"Writing to .*out failed \(No space left on device\)"):
-        run_job(Job(scan, out, overwrite=True))
+        run_job(Job(job_scan, out, overwrite=True))
     assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_job_stopped_while_renaming_puts_the_old_files_back(
-    scan, calls, tmp_path, monkeypatch, error
+    job_scan, calls, tmp_path, monkeypatch, error
 ):
     out = tmp_path / "out"
-    run_job(Job(scan, out))
+    run_job(Job(job_scan, out))
     (out / "sub-01_dseg.tsv").unlink()  # so that one file is new
     before = files(tmp_path)
     rename, seen = Path.replace, []
@@ -147,22 +137,22 @@ def test_a_job_stopped_while_renaming_puts_the_old_files_back(
 
     monkeypatch.setattr(Path, "replace", stumble)
     with pytest.raises((InputError, KeyboardInterrupt)):
-        run_job(Job(scan, out, labels="fsl", overwrite=True))
+        run_job(Job(job_scan, out, labels="fsl", overwrite=True))
     assert files(tmp_path) == before
 
 
-def test_a_bad_mask_is_noticed_before_the_work_starts(scan, calls, tmp_path):
+def test_a_bad_mask_is_noticed_before_the_work_starts(job_scan, calls, tmp_path):
     mask = tmp_path / "mask.nii"
     moved = fake.AFFINE.copy()
     moved[0, 3] += 4
     nib.save(nib.Nifti1Image(np.ones(fake.ball().shape, np.uint8), moved), mask)
     with pytest.raises(InputError, match=r"mask .*mask.nii is not on the image's grid.* 4 mm"):
-        run_job(Job(scan, tmp_path / "out", mask))
+        run_job(Job(job_scan, tmp_path / "out", mask))
     assert calls == []
     assert not (tmp_path / "out").exists()
 
 
-def test_kernels_are_not_compiled_for_a_scan_that_was_given_up(scan, calls, monkeypatch):
+def test_kernels_are_not_compiled_for_a_scan_that_was_given_up(job_scan, calls, monkeypatch):
     started = []
     monkeypatch.setattr("gmmseg.spatial.blur.blurred", lambda *_: started.append("kernel"))
     given_up = Event()
@@ -194,24 +184,24 @@ def test_a_scan_that_cannot_be_read_is_given_up(tmp_path, calls, monkeypatch):
     assert seen[0].is_set()
 
 
-def test_a_folder_that_cannot_be_made_is_refused(scan, calls, tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused(job_scan, calls, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(InputError, match=r"output folder .* cannot be written"):
-            run_job(Job(scan, out))
+            run_job(Job(job_scan, out))
     assert calls == []
 
 
-def test_a_folder_is_described_once_and_only_for_bids_names(scan, calls, tmp_path):
+def test_a_folder_is_described_once_and_only_for_bids_names(job_scan, calls, tmp_path):
     out = tmp_path / "out"
-    plain = scan.with_name("t1.nii.gz")
-    plain.write_bytes(scan.read_bytes())
+    plain = job_scan.with_name("t1.nii.gz")
+    plain.write_bytes(job_scan.read_bytes())
     run_job(Job(plain, out))
     description = out / "dataset_description.json"
     assert not description.exists()
-    assert description in run_job(Job(scan, out)).written
+    assert description in run_job(Job(job_scan, out)).written
     description.write_text("{}")
-    assert description not in run_job(Job(scan, out, overwrite=True)).written
+    assert description not in run_job(Job(job_scan, out, overwrite=True)).written
     assert description.read_text() == "{}"
 
 
