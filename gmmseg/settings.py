@@ -72,9 +72,9 @@ class BrainSettings:
             if not _is_word(value, "auto", "on", "off"):
                 raise InputError(f"{name} must be auto, on or off; got {value!r}.")
         for name in ("parts", "pve"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
+            if not _is_flag(getattr(self, name)):
                 raise InputError(f"{name} must be True or False; got {getattr(self, name)!r}.")
-        if not (self.stripped is None or isinstance(self.stripped, bool | np.bool_)):
+        if not (self.stripped is None or _is_flag(self.stripped)):
             raise InputError(f"stripped must be True, False or None; got {self.stripped!r}.")
         if not isinstance(self.gaussians, Mapping):
             raise InputError(
@@ -94,6 +94,10 @@ class BrainSettings:
 
 def _is_word(value: Any, *words: str) -> bool:
     return isinstance(value, str) and value in words
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
 
 
 def _is_real(value: Any) -> TypeGuard[float]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from gmmseg.affines import voxel_sizes
 from gmmseg.simulate.fields import add_rician_noise
 
 CONTRASTS = {"inverted": (0.6,), "t2": (2.0, 1.1, 0.8, 0.6), "pd": (0.95, 1.0, 0.8, 0.6)}
@@ -45,7 +46,7 @@ class Scan:
     @property
     def spacing(self) -> np.ndarray:
         """(3,) voxel edges, mm."""
-        return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+        return voxel_sizes(self.affine)
 
     def fetch(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels of the source on this grid, by nearest neighbour.
