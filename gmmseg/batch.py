@@ -140,7 +140,8 @@ def run_job(
         targets = (*targets, description)
     # Not the description, which runs of other scans may write meanwhile.
     new = () if job.overwrite else [path for path in targets if path != description]
-    stale = derivatives.left_over(outputs, targets, inputs)
+    before = derivatives.recorded_files(outputs)
+    stale = staging.left_over(job.out, outputs.stem, before, targets=targets, inputs=inputs)
     with staging.staged(job.out, targets, new=new, stale=stale) as stage:
         tell("importing", 0.0)
         model.join()

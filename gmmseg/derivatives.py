@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -154,37 +154,13 @@ def write(
     write_record(here.record, provenance)
 
 
-def left_over(
-    outputs: Outputs, targets: Sequence[Path], inputs: Iterable[Path | None] = ()
-) -> tuple[Path, ...]:
-    """Files of an earlier run that a new one does not replace, by the earlier one's record.
-
-    Parameters
-    ----------
-    outputs : Outputs
-    targets : sequence of Path
-        What the new run writes.
-    inputs : iterable of Path
-        What it reads, which is never left over.
-
-    Returns
-    -------
-    tuple of Path; nothing but files of this stem in this folder, whatever the record says
-    """
+def recorded_files(outputs: Outputs) -> tuple[str, ...]:
+    """Names of the files of an earlier run, by its record; none if there was none."""
     try:
         names = json.loads(outputs.record.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):  # no record, or not one of ours
         return ()
-    ours = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    paths = [outputs.folder / name for name in ours if Path(name).name == name]
-    kept = {path.resolve() for path in (*targets, *inputs) if path is not None}
-    return tuple(
-        path
-        for path in paths
-        if path.name.startswith(f"{outputs.stem}_")
-        and path.is_file()
-        and path.resolve() not in kept
-    )
+    return tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
 
 
 def write_regions(regions: BrainRegions, outputs: Outputs, folder: Path) -> None:

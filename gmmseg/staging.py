@@ -67,6 +67,42 @@ def _longest_name(folder: Path) -> int:
     return longest if longest > 0 else NAME_MAX
 
 
+def left_over(
+    folder: Path,
+    stem: str,
+    names: Iterable[str],
+    *,
+    targets: Iterable[Path],
+    inputs: Iterable[Path | None] = (),
+) -> tuple[Path, ...]:
+    """Files of an earlier run of a scan or an image that a new one does not replace.
+
+    Parameters
+    ----------
+    folder : Path
+    stem : str
+        What the names of all files of the scan begin with, before an underscore.
+    names : iterable of str
+        Files that the earlier run says it made.
+    targets : iterable of Path
+        What the new run writes.
+    inputs : iterable of Path
+        What it reads, which is never left over.
+
+    Returns
+    -------
+    tuple of Path; nothing but images and files of this stem in this folder, whatever ``names`` says
+    """
+    ours = [name for name in names if name.startswith(f"{stem}_") and Path(name).name == name]
+    kept = {path.resolve() for path in (*targets, *inputs) if path is not None}
+    return tuple(
+        path
+        for path in map(folder.joinpath, ours)
+        if (path.is_file() or (path.is_dir() and path.name.endswith(_IMAGE_FOLDERS)))
+        and path.resolve() not in kept
+    )
+
+
 @contextmanager
 def staged(
     folder: Path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -119,7 +120,7 @@ def run_threshold(
         for number, image in enumerate(images):
             if progress is not None:
                 progress(image.name, number / len(images))
-            one = _one(image, jobs[image], inputs, split_name(image)[0] in rows)
+            one = _one(image, jobs[image], inputs, _made(image, rows))
             done.append(one)
             if one.error and len(job.images) == 1:
                 continue  # its one sentence says it all
@@ -149,10 +150,12 @@ def check_names(images: Sequence[Path]) -> None:
             )
 
 
-def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None], known: bool) -> ImageDone:
+def _one(
+    image: Path, job: ThresholdJob, inputs: Sequence[Path | None], before: Sequence[str]
+) -> ImageDone:
     """Threshold one image; what is wrong with it becomes a sentence."""
     try:
-        return _labelled(image, job, inputs, known)
+        return _labelled(image, job, inputs, before)
     except InputError as error:
         text = str(error)
     except MemoryError:
@@ -165,20 +168,19 @@ def _one(image: Path, job: ThresholdJob, inputs: Sequence[Path | None], known: b
     if str(image) not in text:
         more = text.removeprefix("The image ")
         text = f"The image {image}" + (f" {more}" if more != text else f": {text}")
-    return ImageDone(image, (failed_row(image, text, job.words),), error=text)
+    return ImageDone(image, (failed_row(image, text, job.words, before),), error=text)
 
 
 def _labelled(
-    image: Path, job: ThresholdJob, inputs: Sequence[Path | None], known: bool
+    image: Path, job: ThresholdJob, inputs: Sequence[Path | None], before: Sequence[str]
 ) -> ImageDone:
+    """Threshold one image, of which ``before`` was made by an earlier run, and write its files."""
     options, large = job.options, job.large
     if large is None:
         large = is_large(image, options)
     if large:
         targets = _targets(image, None, job)
-        new = () if job.overwrite else targets
-        stale = _left_over(image, None, job, inputs) if known else ()
-        with staging.staged(job.out, targets, new=new, stale=stale) as stage:
+        with _staged(image, targets, job, inputs, before) as stage:
             raster, part, notes = threshold_large(image, job.mask, options, stage / targets[0].name)
             parts: tuple[Part, ...] = (part,)
             _draw(parts, raster, image, job, stage / targets[-1].name)
@@ -187,9 +189,7 @@ def _labelled(
         parts, raster, notes = found.parts, found.raster, found.notes
         targets = _targets(image, raster.kind, job)
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
-        new = () if job.overwrite else targets
-        stale = _left_over(image, raster.kind, job, inputs) if known else ()
-        placed = staging.staged(job.out, targets, new=new, stale=stale)
+        placed = _staged(image, targets, job, inputs, before)
         with placed as stage, staging.writing(job.out):
             write_labels(stage / targets[0].name, found.assembled("labels"), raster)
             maps = iter(targets[1:])
@@ -198,6 +198,7 @@ def _labelled(
             if options.uncertainty:
                 write_map(stage / next(maps).name, found.assembled("uncertainty"), raster)
             _draw(parts, raster, image, job, stage / targets[-1].name)
+    written = tuple(path for path in targets if path.exists())
     rows = tuple(
         row_of(
             image,
@@ -206,11 +207,12 @@ def _labelled(
             part.band,
             dark=options.checked.dark,
             options=job.words,
+            files=[path.name for path in written],
             n_pixels=part.n_pixels,
         )
         for part in parts
     )
-    return ImageDone(image, rows, tuple(p for p in targets if p.exists()), _warnings(parts), notes)
+    return ImageDone(image, rows, written, _warnings(parts), notes)
 
 
 def _draw(
@@ -254,16 +256,25 @@ def _targets(image: Path, kind: str | None, job: ThresholdJob) -> tuple[Path, ..
     return tuple(paths)
 
 
-def _left_over(
-    image: Path, kind: str | None, job: ThresholdJob, inputs: Sequence[Path | None]
-) -> tuple[Path, ...]:
-    """Files of an earlier run of an image, which has a row in the table, that this one leaves."""
+def _made(image: Path, rows: dict[str, list[Row]]) -> tuple[str, ...]:
+    """Names of the files that an earlier run made of an image, or of one of the same stem."""
+    own = rows.get(split_name(image)[0], [])
+    return tuple(dict.fromkeys(name for row in own for name in row.files))
+
+
+def _staged(
+    image: Path,
+    targets: Sequence[Path],
+    job: ThresholdJob,
+    inputs: Sequence[Path | None],
+    before: Sequence[str],
+) -> AbstractContextManager[Path]:
+    """Where files of an image wait; those of an earlier run go as the new ones come."""
+    stem = split_name(image)[0]
     if not job.overwrite:
-        return ()
-    options = replace(job.options, posteriors=True, uncertainty=True)
-    every = _targets(image, kind, replace(job, options=options, picture=True))
-    kept = {path.resolve() for path in (*_targets(image, kind, job), *inputs) if path is not None}
-    return tuple(path for path in every if path.exists() and path.resolve() not in kept)
+        return staging.staged(job.out, targets, new=targets)
+    stale = staging.left_over(job.out, stem, before, targets=targets, inputs=inputs)
+    return staging.staged(job.out, targets, stale=stale)
 
 
 def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ _LAST = {
     "illumination": "Whether a smooth gain was estimated and kept.",
     "flags": f"Of {', '.join(FLAGS)}: one class explains the image as well; a class has no pixel.",
     "options": "Options that were given.",
+    "files": "Files that were made of the image, by what follows its name and an underscore.",
     "message": "Warnings, or why the image failed.",
 }
 _DESCRIPTIONS = {
@@ -67,6 +68,12 @@ class Row:
         """Whether the image was labelled."""
         return self.cells["status"] == "ok"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that were made of the image."""
+        endings = self.cells.get("files", MISSING)
+        return tuple(f"{self.stem}_{one}" for one in endings.split(",") if one != MISSING)
+
 
 def row_of(
     image: Path,
@@ -76,15 +83,16 @@ def row_of(
     *,
     dark: bool,
     options: str,
+    files: Sequence[str],
     n_pixels: int | None = None,
 ) -> Row:
-    """What the table says of one segmentation."""
+    """What the table says of one segmentation, of which ``files`` were made."""
     k, fit = result.n_classes, result.fit
     n = n_pixels
     if n is None:
         n = result.labels.size if result.mask is None else int(np.count_nonzero(result.mask))
     cells = {"image": str(image), "part": part or MISSING, "status": "ok", "classes": str(k),
-             "pixels": str(n), "options": options}  # fmt: skip
+             "pixels": str(n), "options": options, "files": _endings(image, files)}  # fmt: skip
     cells |= _numbered("threshold", result.thresholds)
     cells |= _numbered("mean", result.class_means)
     cells |= _numbered("fraction", result.fractions)
@@ -107,9 +115,10 @@ def row_of(
     return Row(cells)
 
 
-def failed_row(image: Path, message: str, options: str) -> Row:
-    """The row of an image that could not be labelled."""
-    return Row({"image": str(image), "status": "failed", "message": message, "options": options})
+def failed_row(image: Path, message: str, options: str, files: Sequence[str] = ()) -> Row:
+    """The row of an image that could not be labelled; ``files`` are there of an earlier run."""
+    cells = {"image": str(image), "status": "failed", "message": message, "options": options}
+    return Row({**cells, "files": _endings(image, files)})
 
 
 def read_table(folder: Path) -> list[Row]:
@@ -181,6 +190,12 @@ def _numbered(name: str, values: np.ndarray) -> dict[str, str]:
 def _number(value: float) -> str:
     """Seven digits, which float32 images have; n/a for what is not finite."""
     return f"{value:.7g}" if np.isfinite(value) else MISSING
+
+
+def _endings(image: Path, names: Sequence[str]) -> str:
+    """What follows the stem, which may hold anything, commas and tabs too."""
+    stem = split_name(image)[0]
+    return ",".join(name.removeprefix(f"{stem}_") for name in names) or MISSING
 
 
 def _index(name: str) -> int:

@@ -281,20 +281,3 @@ def test_a_report_says_how_far_a_threshold_can_be_trusted(tmp_path):
         assert float(row["area_low_1"]) >= float(row["fraction_2"]) >= float(row["area_high_1"])
         widths.append(high - low)
     assert widths[0] < widths[1]
-
-
-def test_overwrite_takes_away_what_only_the_earlier_run_of_an_image_made(tmp_path):
-    image, out = save(tmp_path / "cells.png", grey(TRUTH)), tmp_path / "out"
-    run(image, "-o", out, "--uncertainty", "--posteriors")
-    assert len(list(out.glob("cells_*"))) == 4
-    (out / "cells_mine.png").write_text("mine")
-    label(out, image, "--overwrite")
-    assert {path.name for path in out.glob("cells_*")} == {"cells_dseg.png", "cells_mine.png"}
-
-
-def test_a_map_beside_no_row_of_the_table_is_not_ours_to_take_away(tmp_path):
-    image, out = save(tmp_path / "cells.png", grey(TRUTH)), tmp_path / "out"
-    out.mkdir()
-    (out / "cells_probseg.tif").write_text("mine")
-    label(out, image, "--overwrite")
-    assert (out / "cells_probseg.tif").exists()

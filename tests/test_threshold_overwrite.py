@@ -1,0 +1,102 @@
+"""``gmmseg threshold`` where results are there already: what goes, what stays, what is refused."""
+
+import pytest
+import tifffile
+from click.testing import CliRunner
+from thresholdimages import blobs, grey, save, table
+
+from gmmseg.cli import main
+
+TRUTH = blobs((48, 64))
+
+
+def run(folder, *words):
+    """Run the command in this process, with results in a folder."""
+    words = ["threshold", *map(str, words), "-o", str(folder)]
+    return CliRunner().invoke(main, words, catch_exceptions=False)
+
+
+def label(folder, *words):
+    """Run, insist on success, and take no time for pictures."""
+    result = run(folder, *words, "--no-picture")
+    assert result.exit_code == 0, result.output
+
+
+def names(folder):
+    """Files of a folder but for the table."""
+    return {path.name for path in folder.iterdir()} - {"thresholds.tsv", "thresholds.json"}
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def png(tmp_path):
+    return save(tmp_path / "cells.png", grey(TRUTH))
+
+
+@pytest.fixture
+def tif(tmp_path):
+    """An image of the same name and another kind."""
+    tifffile.imwrite(tmp_path / "cells.tif", grey(TRUTH))
+    return tmp_path / "cells.tif"
+
+
+def test_overwrite_takes_away_what_only_the_earlier_run_of_an_image_made(png, out):
+    run(out, png, "--uncertainty", "--posteriors")
+    assert len(names(out)) == 4
+    (out / "cells_mine.png").write_text("mine")
+    label(out, png, "--overwrite")
+    assert names(out) == {"cells_dseg.png", "cells_mine.png"}
+
+
+def test_a_file_that_no_row_of_the_table_names_is_not_ours_to_take_away(png, out):
+    out.mkdir()
+    (out / "cells_probseg.tif").write_text("mine")
+    label(out, png, "--overwrite")
+    label(out, png, "--overwrite")
+    assert names(out) == {"cells_dseg.png", "cells_probseg.tif"}
+
+
+def test_overwrite_takes_away_results_of_an_image_of_the_same_name_and_another_kind(png, tif, out):
+    """The table has one row for both, so that labels of the other one would belong to none."""
+    label(out, tif, "--posteriors")
+    assert names(out) == {"cells_dseg.tif", "cells_probseg.tif"}
+    label(out, png, "--overwrite")
+    assert names(out) == {"cells_dseg.png"}
+    assert [row["image"] for row in table(out)] == [str(png)]
+
+
+def test_labels_of_an_earlier_run_that_are_the_mask_of_this_one_stay(png, tif, out):
+    label(out, tif)
+    label(out, png, "--mask", out / "cells_dseg.tif", "--overwrite")
+    assert names(out) == {"cells_dseg.png", "cells_dseg.tif"}
+
+
+def test_results_that_a_failed_run_left_in_place_go_with_the_next_that_does_not_fail(
+    png, tmp_path, out
+):
+    other = save(tmp_path / "other.png", grey(TRUTH))
+    label(out, png, other, "--uncertainty")
+    whole = png.read_bytes()
+    png.write_bytes(whole[:99])
+    assert run(out, png, other, "--overwrite", "--no-picture").exit_code == 2
+    left = {"cells_dseg.png", "cells_desc-uncertainty_probseg.tif"}
+    assert names(out) == {*left, "other_dseg.png"}
+    png.write_bytes(whole)
+    label(out, png, "--overwrite")
+    assert names(out) == {"cells_dseg.png", "other_dseg.png"}
+
+
+@pytest.mark.parametrize("files", ["../mine.png", "/../mine.png", "mine.png", "n/a", "", ",,"])
+def test_a_table_that_names_files_elsewhere_takes_none_away(png, out, files):
+    label(out, png)
+    (out.parent / "mine.png").write_text("mine")
+    path = out / "thresholds.tsv"
+    assert "\tdseg.png\t" in path.read_text()
+    path.write_text(path.read_text().replace("\tdseg.png\t", f"\t{files}\t"))
+    before = sorted(out.parent.rglob("*"))
+    label(out, png, "--overwrite")
+    assert sorted(out.parent.rglob("*")) == before
