@@ -107,7 +107,12 @@ def run_threshold(
     inputs = (*job.images, job.mask)
     jobs = {image: _resumed(image, job, rows) for image in images}
     for image, own in jobs.items():
-        staging.check_free(_targets(image, None, job), inputs=inputs, overwrite=own.overwrite)
+        targets = _targets(image, None, job)
+        before = _made(image, rows)
+        stale = staging.left_over(
+            job.out, split_name(image)[0], before, targets=targets, inputs=inputs
+        )
+        staging.check_free((*targets, *stale), inputs=inputs, overwrite=own.overwrite)
     if job.threads is not None:
         from gmmseg.threads import use_threads
 
@@ -283,6 +288,7 @@ def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool
     return (
         bool(own)
         and all(row.ok and row.cells.get("options", MISSING) == job.words for row in own)
+        and all(Path(row.cells["image"]).name == image.name for row in own)  # and not of its stem
         and any(job.out.glob(f"{escape(split_name(image)[0])}_dseg.*"))
     )
 

@@ -69,6 +69,17 @@ def test_overwrite_takes_away_results_of_an_image_of_the_same_name_and_another_k
     assert [row["image"] for row in table(out)] == [str(png)]
 
 
+def test_results_of_an_image_of_another_kind_are_not_replaced_unasked(png, tif, out):
+    label(out, tif)
+    for more in ([], ["--resume"]):
+        result = run(out, png, "--no-picture", *more)
+        assert result.exit_code == 2
+        assert "cells_dseg.tif exists already; replace with --overwrite" in result.stderr
+    assert names(out) == {"cells_dseg.tif"}
+    assert [row["image"] for row in table(out)] == [str(tif)]
+    label(out, tif, "--resume")  # negative control
+
+
 def test_labels_of_an_earlier_run_that_are_the_mask_of_this_one_stay(png, tif, out):
     label(out, tif)
     label(out, png, "--mask", out / "cells_dseg.tif", "--overwrite")
