@@ -169,8 +169,8 @@ def run_job(
             labels=job.labels,
             command=job.command(),
             checks=checks,
+            files=[path for path in targets if path != description],
         )
-        notes["files"] = [path.name for path in targets if path != description]
         beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
         with staging.writing(job.out), beside as pool:
             # Compression lets go of the interpreter lock: the picture is drawn meanwhile.

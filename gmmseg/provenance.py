@@ -35,6 +35,7 @@ def record(
     labels: str,
     command: Sequence[str],
     checks: Sequence[Check] = (),
+    files: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """What ``_desc-provenance.json`` holds.
 
@@ -49,6 +50,8 @@ def record(
         Words of the command that repeats the run.
     checks : sequence of Check
         The self-check of the segmentation.
+    files : sequence of Path
+        What the run writes, told by name: a later one knows by it what is left over.
     """
     result = segmentation
     content = {
@@ -65,6 +68,7 @@ def record(
         "mask": None if mask is None else _files(mask),
         "atlas": [_files(path) for path in atlasfiles.paths(getattr(result.settings, "atlas", ()))],
         "labels": labels,
+        "files": [path.name for path in files],
         "settings": asdict(result.settings),
         "decisions": result.decisions,
         "warnings": result.warnings,

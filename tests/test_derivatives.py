@@ -166,7 +166,12 @@ def test_the_record_holds_what_repeats_the_run(tmp_path, result):
     scan = tmp_path / "t1.nii"
     scan.write_bytes(b"content")
     record = provenance.record(
-        result, scan=scan, mask=None, labels="fsl", command=["gmmseg", "brain", "a b.nii"]
+        result,
+        scan=scan,
+        mask=None,
+        labels="fsl",
+        command=["gmmseg", "brain", "a b.nii"],
+        files=[tmp_path / "t1_dseg.nii.gz", tmp_path / "t1_qc.png"],
     )
     assert record == json.loads(json.dumps(record, allow_nan=False))
     # printf content | sha256sum
@@ -181,6 +186,7 @@ def test_the_record_holds_what_repeats_the_run(tmp_path, result):
     assert (gm["class"], gm["mean"], gm["standard_deviation"]) == ("GM", 80, 4)
     assert record["mask"] is None
     assert record["self_check"] == []
+    assert record["files"] == ["t1_dseg.nii.gz", "t1_qc.png"]
 
 
 def test_a_segmentation_survives_a_trip_to_another_process(result):
