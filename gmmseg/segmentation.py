@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from gmmseg.mixture.pooled import class_averages
+from gmmseg.mixture.pooled import class_averages, class_spreads
 
 if TYPE_CHECKING:
     from gmmseg.mixture.model import Mixture
@@ -51,9 +51,18 @@ class Segmentation:
 
     def class_mean(self, name: str) -> float:
         """Mean intensity of a class, over its Gaussians; NaN if it has none."""
-        others = np.array([owner != name for owner in self.component_names], dtype=np.int64)
-        mixture = self.mixture
+        mixture, others = self.mixture, self._others(name)
         return float(class_averages(mixture.means[:, 0], mixture.weights, others, 2)[0])
+
+    def class_spread(self, name: str) -> float:
+        """Standard deviation of the intensities of a class, its Gaussians together; NaN if none."""
+        mixture, others = self.mixture, self._others(name)
+        means, variances = mixture.means[:, 0], mixture.covariances[:, 0, 0]
+        return float(class_spreads(means, variances, mixture.weights, others, 2)[0])
+
+    def _others(self, name: str) -> np.ndarray:
+        """0 for each Gaussian of a class, 1 for all others."""
+        return np.array([owner != name for owner in self.component_names], dtype=np.int64)
 
 
 def freeze(owner: object, field: str, array: np.ndarray) -> None:

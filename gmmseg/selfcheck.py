@@ -112,7 +112,7 @@ def class_statistics(segmentation: BrainSegmentation) -> tuple[dict[str, float],
     """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
     names = [str(name) for name in ("CSF", "GM", "WM") if name in segmentation.names]
     means = {name: segmentation.class_mean(name) for name in names}
-    return means, {name: _class_spread(segmentation, name) for name in names}
+    return means, {name: segmentation.class_spread(name) for name in names}
 
 
 def _intensities(segmentation: BrainSegmentation) -> Iterator[Check]:
@@ -248,11 +248,3 @@ def _fit(segmentation: BrainSegmentation) -> Iterator[Check]:
         if name in figures:
             value = float(figures[name])
             yield Check(name, value, low, high, unit, message.format(value, low, high))
-
-
-def _class_spread(segmentation: BrainSegmentation, name: str) -> float:
-    """Largest standard deviation of a class's Gaussians; 0 if it has none."""
-    owners = segmentation.component_names
-    own = [k for k, owner in enumerate(owners) if owner == name]
-    variances = segmentation.mixture.covariances[own, 0, 0]
-    return float(np.sqrt(variances.max(initial=0.0)))

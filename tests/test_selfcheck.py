@@ -14,6 +14,7 @@ from scipy import ndimage
 
 import gmmseg
 from gmmseg import cli, report, selfcheck
+from gmmseg.mixture.model import Mixture
 from gmmseg.spatial import plausibility
 
 
@@ -53,6 +54,21 @@ def test_class_means_out_of_order_are_doubted(result):
 def test_tissues_that_hardly_differ_are_doubted(result):
     close = with_means(result, WM=80.1)
     assert selfcheck.doubts(close)[0].startswith("GM and WM hardly")
+
+
+def test_contrast_does_not_grow_with_the_number_of_gaussians_that_share_a_class(result):
+    """Two Gaussians 6 apart, and as much narrower, have the mean and the spread of the one."""
+    one = result.mixture
+    means = np.concatenate([one.means - 3, one.means + 3])
+    variances = np.concatenate([one.covariances, one.covariances]) - 9
+    halves = Mixture(np.tile(one.weights / 2, 2), means, variances)
+    two = dataclasses.replace(result, mixture=halves, component_names=result.component_names * 2)
+
+    def contrasts(segmentation):
+        return [c.measured for c in selfcheck.check(segmentation) if c.name.startswith("contrast")]
+
+    assert contrasts(result) == pytest.approx([7.5, 12.5])  # 30 and 50 over 4
+    assert contrasts(two) == pytest.approx([7.5, 12.5])
 
 
 def test_thick_slices_are_doubted_and_thinner_ones_are_not(result):

@@ -94,10 +94,9 @@ def label_brain(
     log_joint = labelling.class_log_joint(values, box, lattice, fit, atlas, room, known=known)
     solid = [k for k, name in enumerate(atlas.tissues) if name != "CSF"]
     noise = coupling.middle_noise(values, log_joint, solid, spacing)
-    owners = [fit.model.owner == atlas.names.index(name) for name in atlas.tissues]
-    class_means = fit.model.class_means(len(atlas.names))
-    means = [float(class_means[atlas.names.index(name)]) for name in atlas.tissues]
-    spreads = [float(np.sqrt(fit.model.variances[own].max())) for own in owners]
+    tissues = [atlas.names.index(name) for name in atlas.tissues]
+    means = fit.model.class_means(len(atlas.names))[tissues]
+    spreads = fit.model.class_spreads(len(atlas.names))[tissues]
     share = coupling.mislabelled(noise, means, spreads)
     usual = coupling.automatic_strength(share)
     gain = _gain(log_joint, room, known, box, spacing, lattice, fit, atlas, strength or usual)

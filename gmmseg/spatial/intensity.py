@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
-from gmmseg.mixture.pooled import class_averages
+from gmmseg.mixture.pooled import class_averages, class_spreads
 from gmmseg.threads import spread
 
 N_GRID = 2048
@@ -58,6 +58,10 @@ class IntensityModel:
         How far apart its Gaussians lie is tissue, not noise, and does not count.
         """
         return class_averages(self.variances, self.weights, self.owner, n_classes)
+
+    def class_spreads(self, n_classes: int) -> np.ndarray:
+        """(K,) standard deviation of each class as a whole, image units; NaN without a Gaussian."""
+        return class_spreads(self.means, self.variances, self.weights, self.owner, n_classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,6 +49,16 @@ def test_the_variance_within_a_class_does_not_grow_with_the_distance_of_its_gaus
         np.testing.assert_allclose(one.class_variances(3), [60.0, 60.0, 0.3 * 90 + 0.7 * 20])
 
 
+def test_the_spread_of_a_class_is_that_of_what_its_gaussians_give(model, rng):
+    """And neither that of the widest one (9.5) nor that within them (6.4)."""
+    own = rng.choice(4, 200_000, p=[0.0, 0.0, 0.3, 0.7])
+    values = rng.normal(model.means[own], np.sqrt(model.variances[own]))
+    found = model.class_spreads(4)
+    assert found[:2].tolist() == [np.sqrt(60.0)] * 2  # of one Gaussian its own, to the last bit
+    assert found[2] == pytest.approx(values.std(), rel=0.01)  # six deviations of it, and more
+    assert np.isnan(found[3])  # no Gaussian
+
+
 def component_densities(y, model):
     """(N, M) weighted densities, written out."""
     y, m, v = np.asarray(y)[:, None], model.means, model.variances
