@@ -46,6 +46,29 @@ def test_a_folder_that_may_not_be_entered_is_told_of(tmp_path, monkeypatch, rng,
     assert re.search(r"Error: .*shut.* permission denied\..*\n", result.stderr), result.stderr
 
 
+def test_a_mask_of_the_whole_image_is_refused_before_the_long_work(
+    sample_t1, tmp_path, monkeypatch
+):
+    from gmmseg.workflows import brain
+
+    def begin(*_):
+        raise AssertionError("the alignment has begun")
+
+    monkeypatch.setattr(brain, "fit_masked", begin)
+    scan, mask = nib.load(sample_t1), tmp_path / "mask.nii"
+    words = ["brain", str(sample_t1), "--mask", str(mask), "-o", str(tmp_path / "out")]
+    nib.save(nib.Nifti1Image(np.ones(scan.shape, np.uint8), scan.affine), mask)
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 2, result.exception
+    assert re.fullmatch(r"Error: The brain mask holds 7\.97 L and fills 100%.*\n", result.stderr)
+    assert not (tmp_path / "out").exists()
+    inside = np.zeros(scan.shape, np.uint8)
+    inside[20:-20, 20:-20, 20:-20] = 1  # 1.7 L of a box, which a cut scan may be
+    nib.save(nib.Nifti1Image(inside, scan.affine), mask)
+    result = CliRunner().invoke(cli.main, words)
+    assert str(result.exception) == "the alignment has begun"  # negative control
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
 def test_a_number_of_threads_that_numba_refuses_is_told_of(monkeypatch, value):
     monkeypatch.setenv("NUMBA_NUM_THREADS", value)

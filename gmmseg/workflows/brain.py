@@ -32,6 +32,7 @@ from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
 from gmmseg.spatial.lost import lost_slices, remark, without
+from gmmseg.spatial.oversized import check_size
 from gmmseg.threads import n_threads, on_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
 
@@ -223,6 +224,7 @@ class _Head:
         spacing = voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
+            check_size(mask, data, spacing)
         elif settings.stripped is not False:
             mask = stripped_brain(data, spacing, force=stripped)
             if stripped and mask is None:
