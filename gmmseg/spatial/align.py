@@ -16,7 +16,12 @@ from scipy import ndimage
 
 from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
-from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
+from gmmseg.spatial.affine_pass import (
+    brain_information,
+    evidence_under,
+    learn_histograms,
+    score_under,
+)
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.foreground import head_foreground
@@ -50,14 +55,26 @@ class AffineFit:
         Dirichlet log prior of the histograms up to a constant. Never falling: the map moves uphill
         only, and the histograms are learnt by EM.
     histograms : (K, B) float64 ndarray, intensity distribution of each prior class
+    information : float
+        What the place of samples in the brain tells of their intensity, nats per sample of all.
     size, cost : float, those of the start that led here
     """
 
     matrix: np.ndarray
     objective: np.ndarray
     histograms: np.ndarray
+    information: float
     size: float
     cost: float
+
+    @property
+    def merit(self) -> float:
+        """By what places are compared: the objective, with what the brain tells counted twice.
+
+        Most of a head may be face and neck, of which the atlas knows little. Where the brain is
+        not, classes of tissue tell nothing apart, but they may describe the rest better.
+        """
+        return float(self.objective[-1]) + self.information
 
     def again(self) -> Start:
         """Where to climb on from."""
@@ -84,7 +101,7 @@ def fit_affine(
     starts: Sequence[Start],
     *,
     n_bins: int = N_BINS,
-    n_keep: int = 3,
+    n_keep: int = 4,
 ) -> AffineFit:
     """Align the atlas to samples of an image, from several starts, coarse to fine.
 
@@ -101,7 +118,7 @@ def fit_affine(
 
     Returns
     -------
-    AffineFit, the best by penalised likelihood
+    AffineFit, the best by :attr:`AffineFit.merit`
 
     Raises
     ------
@@ -123,7 +140,7 @@ def fit_affine(
         lambda fit: _climb(points, bins, fine, fit.again(), n_bins, n_iter=40, tol=1e-4),
         _distinct(first)[:n_keep],
     )
-    best = max(second, key=lambda fit: fit.objective[-1])
+    best = max(second, key=lambda fit: fit.merit)
     # Histograms creep on for long; stopping early would leave the map where it came from.
     fit = _climb(points, bins, fine, best.again(), n_bins, n_iter=200, tol=1e-8)
     least = np.linalg.svd(fit.matrix[:3, :3], compute_uv=False).min()
@@ -217,7 +234,7 @@ def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
 def _distinct(fits: Sequence[AffineFit]) -> list[AffineFit]:
     """Fits best first, without those that lay a brain of a size where a better one does."""
     found: list[tuple[np.ndarray, AffineFit]] = []
-    for fit in sorted(fits, key=lambda fit: -fit.objective[-1]):
+    for fit in sorted(fits, key=lambda fit: -fit.merit):
         corners = BRAIN_CORNERS_MM @ np.linalg.inv(fit.matrix)[:3].T
         apart = [
             np.sqrt(((corners - other) ** 2).sum(1).mean())
@@ -325,4 +342,6 @@ def _climb(
         if value - before < tol:
             break
     trace.append(value)
-    return AffineFit(matrix, np.array(trace), histograms, start.size, start.cost)
+    objective(matrix)
+    told = brain_information(prior[:, : atlas.n_inside], histograms[: atlas.n_inside, bins].T)
+    return AffineFit(matrix, np.array(trace), histograms, told, start.size, start.cost)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
-from gmmseg.spatial.affine_pass import learn_histograms
+from gmmseg.spatial.affine_pass import brain_information, learn_histograms
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.template import icbm_head_atlas
@@ -252,16 +252,52 @@ def test_a_mask_of_a_few_voxels_is_refused():
 
 
 def test_starts_that_lead_to_the_same_place_are_refined_once():
-    def fit(shift, value, size=1.0):
-        matrix = np.eye(4)
-        matrix[:3, 3] = shift
-        return align.AffineFit(matrix, np.array([value]), np.ones((1, 1)), size, 0.0)
-
-    here, near, far = fit((0, 0, 0), -3.0), fit((1, -2, 3), -2.9), fit((0, 30, 0), -3.5)
+    here, near, far = placed((0, 0, 0), -3.0), placed((1, -2, 3), -2.9), placed((0, 30, 0), -3.5)
     assert align._distinct([here, near, far]) == [near, far]
     assert align._distinct([far, here]) == [here, far]
-    small = fit((0, 0, 0), -3.1, size=1.25)
+    small = placed((0, 0, 0), -3.1, size=1.25)
     assert align._distinct([here, small]) == [here, small]  # another size: it may yet win
+
+
+def test_a_place_that_describes_face_and_neck_well_loses_to_one_whose_brain_tells_more():
+    """Figures of a head with a neck, smoothed a little: the first lies across face and neck."""
+    astray, right = placed((0, 60, 50), -3.727, told=0.030), placed((0, 0, 0), -3.743, told=0.110)
+    assert align._distinct([astray, right]) == [right, astray]
+    assert align._distinct([replace(astray, information=0.110), right])[0].objective == -3.727
+
+
+def placed(shift, value, size=1.0, told=0.0):
+    """A fit that moves the head by ``shift``."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift
+    return align.AffineFit(matrix, np.array([value]), np.ones((1, 1)), told, size, 0.0)
+
+
+def test_the_brain_tells_what_its_places_and_intensities_share(rng):
+    """Two tissues in halves of the brain, half of all samples: ln 2 where they look different."""
+    prior = np.zeros((400, 2))
+    prior[:100, 0] = prior[100:200, 1] = 1.0
+    apart = np.where(np.arange(400)[:, None] % 200 < 100, [1.0, 1e-9], [1e-9, 1.0])
+    assert brain_information(prior, apart) == pytest.approx(0.5 * np.log(2))
+    assert brain_information(prior, np.ones((400, 2))) == pytest.approx(0.0)  # they look alike
+    unsure = np.full((400, 2), 0.5)
+    assert brain_information(unsure, rng.random((400, 2))) == pytest.approx(0.0)
+    assert brain_information(prior, apart[::-1]) < 0  # the one where the other should be
+
+
+def test_a_brain_laid_across_the_face_tells_less(head, plain):
+    atlas = align.Blurred.of(icbm_head_atlas())
+    inside = ndimage.binary_dilation(head[2], iterations=6)
+    points = np.argwhere(inside) @ head[1][:3, :3].T + head[1][:3, 3]
+    bins = align._binned(head[0][inside], align.N_BINS)
+
+    def climbed(matrix):
+        start = Start(matrix @ plain.matrix)
+        return align._climb(
+            points, bins, atlas.fine, start, align.N_BINS, n_iter=10, tol=1e-4
+        ).information
+
+    assert climbed(np.eye(4)) > 3 * climbed(perturbed(shift=(0, -40, -40), pitch=55.0))
 
 
 def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
