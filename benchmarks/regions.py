@@ -42,6 +42,8 @@ def template_maps() -> tuple[dict[str, np.ndarray], np.ndarray]:
     maps, affine = template.region_maps()
     points = coordinates(maps.shape[:3], affine)
     regions = {nucleus.name: nucleus.radius(points) < 1 for nucleus in NUCLEI}
+    putamen = next(nucleus for nucleus in NUCLEI if nucleus.name == "putamen")
+    regions["putamen's back"] = regions["putamen"] & (points[1] < putamen.centre[1])
     return {**regions, "brainstem": maps[..., 1], "cerebellum": maps[..., 2]}, affine
 
 

@@ -36,8 +36,8 @@ class BrainSettings:
         How many Gaussians a class has, 1 to 6; those not named have one, and soft tissue (of a
         whole head) up to three, as the objective says.
     parts : bool
-        Give parts of the packaged atlas an intensity of their own: thalamus, pallidum, brainstem,
-        grey and white matter of the cerebellum.
+        Give parts of the packaged atlas an intensity of their own: thalamus, putamen, pallidum,
+        brainstem, grey and white matter of the cerebellum.
     contrast : str
         "t1", "t2", "pd", or "auto" to tell by the class means; only doubts depend on it.
     stripped : bool, optional

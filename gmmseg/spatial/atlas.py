@@ -17,8 +17,8 @@ from gmmseg.threads import spread
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
 LABELS = (0, 1, 2, 0, 3, 3, 3)
 PARTS = {
-    "thalamic GM": "deep GM", "pallidal GM": "deep GM", "brainstem WM": "WM",
-    "cerebellar GM": "GM", "cerebellar WM": "WM",
+    "thalamic GM": "deep GM", "pallidal GM": "deep GM", "putaminal GM": "deep GM",
+    "brainstem WM": "WM", "cerebellar GM": "GM", "cerebellar WM": "WM",
 }  # fmt: skip
 """Parts of classes that have an intensity of their own, and the class that each is part of."""
 DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
@@ -73,9 +73,9 @@ class TissueAtlas:
     def parted(self) -> "TissueAtlas":
         """Return the atlas with :data:`PARTS` as classes, where it knows them.
 
-        Tissue does not look alike everywhere: thalamus, pallidum and brainstem are between cortex
-        and white matter, the cerebellum has a contrast of its own. Class means that differ from
-        place to place are those of AMAP (Rajapakse et al. 1997, doi 10.1109/42.563663).
+        Tissue does not look alike everywhere: thalamus, putamen, pallidum and brainstem are between
+        cortex and white matter, the cerebellum has a contrast of its own. Class means that differ
+        from place to place are those of AMAP (Rajapakse et al. 1997, doi 10.1109/42.563663).
         """
         if self.shares is None:
             return self

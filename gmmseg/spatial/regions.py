@@ -66,10 +66,10 @@ REACH = 1.5
 matter or CSF in between is not counted."""
 
 TO_GREY, TO_WHITE = 0.7, 0.6
-"""Shares of white matter in thalamus and pallidum, and of grey matter in the brainstem, that change
-sides."""
+"""Shares of white matter in thalamus, pallidum and putamen, and of grey matter in the brainstem,
+that change sides."""
 
-PART_REACH = {"thalamus": 1.0, "pallidum": 1.15}  # radii
+PART_REACH = {"thalamus": 1.0, "pallidum": 1.15, "putamen": 1.0}  # radii
 FRONT_OF_STEM = -5.0  # y in mm
 
 DEEP_BOX = ((-45.0, 45.0), (-55.0, 40.0), (-30.0, 40.0))
@@ -112,11 +112,11 @@ def template_regions(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) ->
 def by_anatomy(
     grey: np.ndarray, white: np.ndarray, affine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tissue maps with thalamus and pallidum grey and the brainstem white, as anatomy counts them.
+    """Tissue maps with the nuclei grey and the brainstem white, as anatomy counts them.
 
     Average maps are made from intensities, which lie between those of cortex and white matter
-    there: they have a quarter of grey matter in the pallidum, two thirds in the thalamus and more
-    than half in the brainstem.
+    there: they have a quarter of grey matter in the pallidum, two thirds in the thalamus, two
+    fifths in the back of the putamen and more than half in the brainstem.
 
     Parameters
     ----------
@@ -127,10 +127,10 @@ def by_anatomy(
     -------
     grey, white : (X, Y, Z) ndarrays of the same sum
     """
-    box, thalamus, pallidum, stem = _nuclei_and_stem(grey.shape, affine)
+    box, part = _nuclei_and_stem(grey.shape, affine)
     grey, white = grey.copy(), white.copy()
-    nuclei = np.maximum(thalamus, pallidum)
-    moved = TO_GREY * nuclei * white[box] - TO_WHITE * stem * grey[box]
+    nuclei = np.maximum.reduce([part[name] for name in PART_REACH])
+    moved = TO_GREY * nuclei * white[box] - TO_WHITE * part["stem"] * grey[box]
     grey[box] += moved
     white[box] -= moved
     return grey, white
@@ -150,30 +150,34 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
     """
     points = coordinates(grey.shape, affine)
     cerebellum = _softened(hindbrain(grey + white, points, affine) & ~_stem(points), affine)
-    box, *inner = _nuclei_and_stem(grey.shape, affine)
-    thalamus, pallidum, stem = np.zeros((3, *grey.shape), np.float32)
-    thalamus[box], pallidum[box], stem[box] = inner
+    box, inner = _nuclei_and_stem(grey.shape, affine)
+    part = {name: np.zeros(grey.shape, np.float32) for name in inner}
+    for name, share in inner.items():
+        part[name][box] = share
     where = {
-        "thalamic GM": thalamus,
-        "pallidal GM": pallidum,
-        "brainstem WM": stem,
+        "thalamic GM": part["thalamus"],
+        "pallidal GM": part["pallidum"],
+        "putaminal GM": np.minimum(part["putamen"], 1 - part["pallidum"]),  # where they overlap
+        "brainstem WM": part["stem"],
         "cerebellar GM": cerebellum,
-        "cerebellar WM": np.minimum(cerebellum, 1 - stem),  # both are taken from WM
+        "cerebellar WM": np.minimum(cerebellum, 1 - part["stem"]),  # both are taken from WM
     }
     return np.stack([where[name] for name in PARTS], axis=-1)
 
 
 def _nuclei_and_stem(
     shape: Sequence[int], affine: np.ndarray
-) -> tuple[tuple[slice, slice, slice], np.ndarray, np.ndarray, np.ndarray]:
-    """Thalamus, pallidum and brainstem with soft borders, in a box of the grid."""
+) -> tuple[tuple[slice, slice, slice], dict[str, np.ndarray]]:
+    """The nuclei of :data:`PART_REACH` and the stem, softly bordered, in a box of the grid."""
     box, points = _within(coordinates(shape, affine), NUCLEI_AND_STEM)
-    thalamus, pallidum = (
-        next(n for n in NUCLEI if n.name == name).radius(points) < reach
-        for name, reach in PART_REACH.items()
-    )
+    regions = {
+        nucleus.name: nucleus.radius(points) < PART_REACH[nucleus.name]
+        for nucleus in NUCLEI
+        if nucleus.name in PART_REACH
+    }
     stem = _stem(points) & (points[2] < _midbrain_top(points[1])) & (points[1] < FRONT_OF_STEM)
-    return box, _softened(thalamus, affine), _softened(pallidum, affine), _softened(stem, affine)
+    regions["stem"] = stem
+    return box, {name: _softened(region, affine) for name, region in regions.items()}
 
 
 def _softened(region: np.ndarray, affine: np.ndarray) -> np.ndarray:

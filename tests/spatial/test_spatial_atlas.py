@@ -62,6 +62,7 @@ def test_the_likeliest_class_is_what_anatomy_says(atlas, name, point):
     [
         ("thalamic GM", (11, -19, 6)),
         ("pallidal GM", (19, -5, -1)),
+        ("putaminal GM", (28, -8, 2)),  # its back, most of it white in the average maps
         ("brainstem WM", (3, -24, -34)),  # pons
         ("cerebellar GM", (28, -70, -52)),  # inferior lobules
         ("cerebellar WM", (22, -56, -38)),  # around the dentate nucleus
