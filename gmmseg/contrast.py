@@ -17,7 +17,7 @@ from gmmseg.checks import InputError
 ORDERS = {
     "t1": "rise from CSF over GM to WM",
     "t2": "fall from CSF over GM to WM",
-    "pd": "be lowest in WM, with CSF near GM",
+    "pd": "have their lowest in WM, with CSF near GM",
 }
 """How the mean intensities run in each contrast."""
 AUTO = "auto"

@@ -180,6 +180,7 @@ def bad_scans(head, truth, rng):
         "a body": (*torso(rng), None),
         "half of the brain beyond the edge": (data[middle:], half, None),
         "a mask of the skull": (data, affine, rim),
+        "a mask that is too tight": (data, affine, ndimage.binary_erosion(brain, iterations=2)),
     }
 
 
@@ -194,6 +195,7 @@ def bad_scans(head, truth, rng):
         ("a body", {"volume of brain", "volume ratio", "smallest stretch"}),
         ("half of the brain beyond the edge", {"brain at the edge of the image"}),
         ("a mask of the skull", {"atlas overlap", "place information nats", "volume of brain"}),
+        ("a mask that is too tight", {"mask through tissue"}),
     ],
 )
 def test_what_is_no_whole_brain_of_a_t1_scan_is_doubted_for_what_is_wrong_with_it(
@@ -203,6 +205,18 @@ def test_what_is_no_whole_brain_of_a_t1_scan_is_doubted_for_what_is_wrong_with_i
     data, affine, mask = bad_scans(head, sample_truth, rng)[kind]
     found = gmmseg.segment_brain(nib.Nifti1Image(np.ascontiguousarray(data), affine), mask)
     assert doubted <= set(selfcheck.failed(found))
+
+
+@pytest.mark.parametrize("voxels", [0, -1, 1])
+def test_a_mask_that_is_right_or_a_little_off_is_not_doubted(voxels, head, sample_truth):
+    """By one voxel of 2 mm: the CSF of the sample is wide."""
+    data, affine = head
+    mask = sample_truth > 0
+    if voxels:
+        mask = (ndimage.binary_erosion if voxels < 0 else ndimage.binary_dilation)(mask)
+    found = gmmseg.segment_brain(nib.Nifti1Image(data, affine), mask)
+    assert "mask through tissue" in {one.name for one in selfcheck.check(found)}
+    assert not selfcheck.failed(found)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -159,3 +161,41 @@ def _prior_at(points: np.ndarray, maps: np.ndarray) -> np.ndarray:
     prior = np.empty((len(points), maps.shape[-1]), np.float32)
     sample_prior(maps, np.ascontiguousarray(points), prior)
     return prior.astype(np.float64)
+
+
+def share_through_tissue(
+    labels: np.ndarray, solid: Sequence[int], values: np.ndarray, low: float, high: float
+) -> float:
+    """How much of a brain's surface has tissue on either side: grey or white matter cut in two.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) uint8 ndarray, 0 outside the brain
+    solid : sequence of int, labels of grey and white matter
+    values : (X, Y, Z) ndarray, image units; NaN looks like no tissue
+    low, high : float, between which the values of tissue lie outside the brain
+
+    Returns
+    -------
+    float, share of the faces between a voxel of the brain and one that is not; 0 without any
+
+    Examples
+    --------
+    >>> labels, values = (np.array(a).reshape(4, 1, 1) for a in ([0, 2, 1, 0], [0.0, 5, 5, 5]))
+    >>> [share_through_tissue(labels, solid, values, 4, 6) for solid in ([1, 2], [2])]
+    [0.5, 0.0]
+    """
+    box = box_of(labels > 0, (1, 1, 1))
+    labels, values = np.ascontiguousarray(labels[box]), values[box]
+    brain = labels > 0
+    faces, cut = 0, 0
+    for axis in range(3):
+        ends = (slice(None),) * axis
+        before, after = (*ends, slice(None, -1)), (*ends, slice(1, None))
+        at = np.nonzero(brain[after] != brain[before])
+        inside = np.maximum(labels[before][at], labels[after][at])
+        beyond = np.where(brain[before][at], values[after][at], values[before][at])
+        faces += inside.size
+        through = np.isin(inside, solid) & (beyond > low) & (beyond < high)
+        cut += int(np.count_nonzero(through))
+    return cut / faces if faces else 0.0
