@@ -15,7 +15,7 @@ from scipy import ndimage
 import gmmseg
 from gmmseg import cli, report, selfcheck
 from gmmseg.mixture.model import Mixture
-from gmmseg.spatial import plausibility
+from gmmseg.spatial.information import place_information
 
 
 @pytest.fixture
@@ -128,9 +128,9 @@ def test_the_cut_area_is_that_of_the_worst_face():
 
 def test_place_tells_nothing_where_classes_look_alike_and_all_it_can_where_they_do_not():
     prior = np.repeat(np.eye(2), 50, axis=0)
-    assert plausibility.place_information(prior, np.full((100, 2), 3.0)) == pytest.approx(0)
+    assert place_information(prior, np.full((100, 2), 3.0)) == pytest.approx(0)
     apart = np.repeat(np.array([[7.0, 0.0], [0.0, 7.0]]), 50, axis=0)
-    assert plausibility.place_information(prior, apart) == pytest.approx(np.log(2))
+    assert place_information(prior, apart) == pytest.approx(np.log(2))
 
 
 def test_the_sample_scan_passes_every_check(sample_result):

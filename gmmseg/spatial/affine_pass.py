@@ -182,27 +182,3 @@ def learn_histograms(
             for c in range(n_classes):
                 density[b, c] = counts[b, c] / total[c]
     return np.ascontiguousarray(density.T)
-
-
-def brain_information(prior: np.ndarray, density: np.ndarray) -> float:
-    """What place tells of intensity in the brain.
-
-    Parameters
-    ----------
-    prior : (N, K) ndarray
-        Of the brain's classes, at each sample of a head; they sum to how much of it is brain.
-    density : (N, K) ndarray, above 0, of its intensity under each
-
-    Returns
-    -------
-    float, nats per sample of all: log evidence under the prior of each place less that under their
-    average, summed over the brain
-    """
-    inside = prior.sum(axis=1, dtype=np.float64)
-    here = inside > 1e-6
-    if not here.any():
-        return 0.0
-    share = prior[here] / inside[here, None]
-    average = np.average(share, axis=0, weights=inside[here])
-    told = np.log((share * density[here]).sum(axis=1)) - np.log(density[here] @ average)
-    return float(inside[here] @ told) / len(prior)

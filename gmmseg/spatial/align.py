@@ -16,15 +16,11 @@ from scipy import ndimage
 
 from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
-from gmmseg.spatial.affine_pass import (
-    brain_information,
-    evidence_under,
-    learn_histograms,
-    score_under,
-)
+from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.foreground import head_foreground
+from gmmseg.spatial.information import place_information
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.spatial.trend import head_trend
 from gmmseg.threads import spread_calls
@@ -343,5 +339,7 @@ def _climb(
             break
     trace.append(value)
     objective(matrix)
-    told = brain_information(prior[:, : atlas.n_inside], histograms[: atlas.n_inside, bins].T)
-    return AffineFit(matrix, np.array(trace), histograms, told, start.size, start.cost)
+    brain, density = prior[:, : atlas.n_inside], histograms[: atlas.n_inside, bins].T
+    inside = brain.sum(axis=1, dtype=np.float64)
+    told = inside.mean() * place_information(brain, density, inside) if inside.any() else 0.0
+    return AffineFit(matrix, np.array(trace), histograms, float(told), start.size, start.cost)

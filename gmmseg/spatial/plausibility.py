@@ -9,11 +9,11 @@ from scipy import ndimage
 
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import box_of
+from gmmseg.spatial.information import place_information
 from gmmseg.spatial.lattice import Lattice
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.unified import UnifiedFit
 
-TINY = 1e-30
 UNSURE = 1e-3
 """Added to each probability of the atlas before it is bent: nowhere is it sure of what is there."""
 
@@ -116,30 +116,6 @@ def share_at_border(region: np.ndarray) -> float:
     near = region[box_of(region, (1, 1, 1))]
     inner = ndimage.binary_erosion(near, border_value=1)
     return float(1 - np.count_nonzero(inner) / n)
-
-
-def place_information(prior: np.ndarray, density: np.ndarray) -> float:
-    """What the place of a sample tells about its intensity, nats per sample.
-
-    The mean log ratio of its density under the spatial prior and under the same mixture with the
-    prior's average everywhere. The unit of intensity cancels. Classes of an aligned brain that
-    differ in intensity give a clear gain; noise, or an atlas laid over something else, gives none.
-
-    Parameters
-    ----------
-    prior : (N, K) ndarray, probability of the classes; rows are normalised here
-    density : (N, K) ndarray, density of each sample under each class
-
-    Returns
-    -------
-    float, NaN without samples
-    """
-    if not len(prior):
-        return float("nan")
-    share = prior / np.maximum(prior.sum(1, keepdims=True), TINY)
-    placed = (share * density).sum(1)
-    anywhere = density @ share.mean(0)
-    return float(np.mean(np.log(np.maximum(placed, TINY) / np.maximum(anywhere, TINY))))
 
 
 def _at_samples(

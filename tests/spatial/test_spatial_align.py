@@ -9,7 +9,8 @@ from scipy import ndimage
 from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
-from gmmseg.spatial.affine_pass import brain_information, learn_histograms
+from gmmseg.spatial.affine_pass import learn_histograms
+from gmmseg.spatial.information import place_information
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.starts import Start, starting_points
 from gmmseg.template import icbm_head_atlas
@@ -273,16 +274,20 @@ def placed(shift, value, size=1.0, told=0.0):
     return align.AffineFit(matrix, np.array([value]), np.ones((1, 1)), told, size, 0.0)
 
 
-def test_the_brain_tells_what_its_places_and_intensities_share(rng):
+def test_samples_without_weight_say_nothing_of_what_places_tell(rng):
     """Two tissues in halves of the brain, half of all samples: ln 2 where they look different."""
     prior = np.zeros((400, 2))
     prior[:100, 0] = prior[100:200, 1] = 1.0
+    inside = prior.sum(axis=1)
     apart = np.where(np.arange(400)[:, None] % 200 < 100, [1.0, 1e-9], [1e-9, 1.0])
-    assert brain_information(prior, apart) == pytest.approx(0.5 * np.log(2))
-    assert brain_information(prior, np.ones((400, 2))) == pytest.approx(0.0)  # they look alike
-    unsure = np.full((400, 2), 0.5)
-    assert brain_information(unsure, rng.random((400, 2))) == pytest.approx(0.0)
-    assert brain_information(prior, apart[::-1]) < 0  # the one where the other should be
+    apart[200:] = rng.random((200, 2))
+    assert place_information(prior, apart, inside) == pytest.approx(np.log(2))
+    assert place_information(prior[:200], apart[:200]) == pytest.approx(np.log(2))
+    alike = np.ones((400, 2))
+    assert place_information(prior, alike, inside) == pytest.approx(0.0)
+    swapped = apart[:200][::-1]  # each tissue where the other should be
+    assert place_information(prior[:200], swapped) < 0
+    assert np.isnan(place_information(prior, apart, np.zeros(400)))
 
 
 def test_a_brain_laid_across_the_face_tells_less(head, plain):
