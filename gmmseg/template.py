@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CODE = tuple(
     Path(__file__).parent / "spatial" / f"{name}.py"
-    for name in ("atlas", "blur", "foreground", "regions")
+    for name in ("atlas", "blur", "components", "regions")
 )
 
 
@@ -72,10 +72,10 @@ def _closed(brain: np.ndarray) -> np.ndarray:
     """
     from scipy import ndimage
 
-    from gmmseg.spatial import foreground
+    from gmmseg.spatial.components import filled
 
     closed = ndimage.binary_closing(np.pad(brain, 4), iterations=3)[4:-4, 4:-4, 4:-4]
-    return foreground.filled(closed)
+    return filled(closed)
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas, head_atlas, resampled
-from gmmseg.spatial.foreground import filled
+from gmmseg.spatial.components import filled
 from gmmseg.spatial.onebrain import within
 from gmmseg.spatial.starts import BRAIN_TOP_MM
 

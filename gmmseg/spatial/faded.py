@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmmseg.spatial.boxes import box_of
-from gmmseg.spatial.foreground import filled, largest_component
+from gmmseg.spatial.components import largest_component, solid_component
 
 FAINT = 0.1  # of the median of the brain: hardly any tissue and hardly any CSF is as dark
 SKIRT, HALF_FLUID = 0.05, 0.15
@@ -97,4 +97,4 @@ def _half_filled_by_fluid(values: np.ndarray, inside: np.ndarray, middle: float)
     bright = np.where(core, np.minimum(values, BRIGHTEST * middle), 0)
     total = ndimage.uniform_filter(bright, window, output=np.float64)
     weight = ndimage.uniform_filter(core, window, output=np.float64)
-    return filled(largest_component(inside & (values * weight >= HALF_FLUID * total)))
+    return solid_component(inside & (values * weight >= HALF_FLUID * total))

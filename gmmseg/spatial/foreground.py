@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
+from gmmseg.spatial.components import filled, largest_component, solid_component
 from gmmseg.spatial.floor import negative_floor
 from gmmseg.spatial.stamp import stamped
 from gmmseg.threads import spread
@@ -20,6 +21,7 @@ NOISE_MM, N_DEVIATIONS, AROUND_MM = 4.0, 1.5, 20.0
 the head reaches beyond its even parts."""
 BRAIN_ML = (300.0, 2300.0)
 """Volumes of a brain with its CSF, infant to adult; an adult's head has at least 2.5 litres."""
+STRAY = 0.1  # of a brain: so much may lie apart from it
 MOST = 0.8  # of the image: a scan whose surroundings were taken off has less left
 UNEVEN, EVEN, QUIET = 0.02, 1e-3, 0.92
 """How far the ripples of interpolation reach beyond the background, and how near most of it stays
@@ -93,30 +95,6 @@ def ellipsoid(radius: np.ndarray) -> np.ndarray:
     return np.asarray(sum((g / r) ** 2 for g, r in zip(grid, radius, strict=True)) <= 1.0)
 
 
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """The largest face-connected part of a mask; the mask itself where it is empty."""
-    parts, n = ndimage.label(mask)
-    if n < 2:
-        return mask.copy()
-    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-
-
-def filled(mask: np.ndarray) -> np.ndarray:
-    """Fill what a mask encloses: background from which no path over faces leads to the border.
-
-    Parameters
-    ----------
-    mask : bool ndarray
-
-    Returns
-    -------
-    bool ndarray, as :func:`scipy.ndimage.binary_fill_holes` gives, which takes three times as long
-    """
-    parts, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
-    # The added border makes all that is open one part, and the first.
-    return np.asarray(parts[(slice(1, -1),) * mask.ndim] != 1)
-
-
 def stripped_brain(
     data: np.ndarray, spacing: Sequence[float] | np.ndarray, *, force: bool = False
 ) -> np.ndarray | None:
@@ -141,10 +119,16 @@ def stripped_brain(
         inside = stands_out(data)
         if inside is None:
             continue
-        brain = filled(largest_component(inside))
-        volume = np.count_nonzero(brain) * np.prod(spacing) / 1000
+        n_inside, most = np.count_nonzero(inside), BRAIN_ML[1] * 1000 / np.prod(spacing)
+        if n_inside > (1 + STRAY) * most and not force:
+            continue  # whatever the largest part of it is, that or the rest is too much
+        brain = solid_component(inside)
+        n_brain = np.count_nonzero(brain)
         stray = np.count_nonzero(inside & ~brain)
-        if BRAIN_ML[0] < volume < BRAIN_ML[1] and stray <= 0.1 * brain.sum():
+        if (
+            BRAIN_ML[0] < n_brain * np.prod(spacing) / 1000 < BRAIN_ML[1]
+            and stray <= STRAY * n_brain
+        ):
             skull = not force and _has_skull(data, brain, spacing, dip)
             return None if skull else brain
         if other is None:

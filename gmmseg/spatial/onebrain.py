@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gmmseg.spatial.boxes import box_of
-from gmmseg.spatial.foreground import filled, largest_component
+from gmmseg.spatial.components import largest_component, solid_component
 from gmmseg.spatial.stamp import stamped
 from gmmseg.threads import spread_calls
 
@@ -71,14 +70,12 @@ def clean_brain(brain: np.ndarray, solid: np.ndarray, spacing: np.ndarray) -> np
         lambda of: _core(of[0], of[1], spacing), [(solid, THREAD_MM), (brain, SHEET_MM)]
     )
     if not core.any():
-        return filled(largest_component(brain))
+        return solid_component(brain)
     near = within(thick, SHEET_MM + SLACK_MM, spacing)
     tissue = solid & within(core, THREAD_MM + SLACK_MM, spacing)
     near |= within(tissue, SHEET_MM, spacing)
     near &= brain
-    box, out = box_of(near), np.zeros(brain.shape, bool)
-    out[box] = filled(largest_component(near[box]))
-    return out
+    return solid_component(near)
 
 
 def _core(mask: np.ndarray, mm: float, spacing: np.ndarray) -> np.ndarray:

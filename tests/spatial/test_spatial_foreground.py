@@ -8,9 +8,7 @@ from scipy import ndimage
 from gmmseg.spatial import foreground
 from gmmseg.spatial.foreground import (
     ellipsoid,
-    filled,
     head_foreground,
-    largest_component,
     stripped_brain,
 )
 
@@ -168,21 +166,6 @@ def test_two_large_parts_are_no_brain(scan, sample_truth):
     data[:, :20, :24] = 50.0
     data[:, 20:22] = 0.0
     assert stripped_brain(data, SPACING) is None
-
-
-def test_the_largest_part_is_kept_and_an_empty_mask_stays_empty():
-    mask = np.zeros((8, 8, 8), bool)
-    assert not largest_component(mask).any()
-    mask[:2, :2, :2] = mask[4:8, 4:8, 4:8] = True
-    assert np.count_nonzero(largest_component(mask)) == 64
-    assert np.count_nonzero(mask) == 72  # the input is left alone
-
-
-@pytest.mark.parametrize("shape", [(9, 10, 11), (8, 8, 1), (12, 13)])
-def test_holes_are_filled_as_scipy_does(rng, shape):
-    for level in (0.3, 0.5, 0.7):  # from hardly any mask to hardly any hole
-        mask = rng.random(shape) < level
-        np.testing.assert_array_equal(filled(mask), ndimage.binary_fill_holes(mask))
 
 
 def test_an_ellipsoid_reaches_as_far_as_its_half_axes():
