@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmseg import atlasfiles, derivatives, labels, selfcheck, staging, volume
+from gmmseg import atlasfiles, derivatives, labels, staging, volume
 from gmmseg.checks import InputError, permitted
 from gmmseg.derivatives import Outputs
 
 if TYPE_CHECKING:
+    from gmmseg.selfcheck import Check
     from gmmseg.stopwatch import Stopwatch
     from gmmseg.tissues import BrainSegmentation
 
@@ -73,7 +74,7 @@ class Done:
 
     segmentation: BrainSegmentation
     written: tuple[Path, ...]
-    checks: tuple[selfcheck.Check, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def run_job(
     with staging.staged(job.out, targets, new=new, stale=stale) as stage:
         tell("importing", 0.0)
         model.join()
-        from gmmseg import provenance, regions, report
+        from gmmseg import provenance, regions, report, selfcheck
         from gmmseg.settings import BrainSettings
         from gmmseg.threads import n_threads, use_threads
         from gmmseg.workflows.brain import segment_brain

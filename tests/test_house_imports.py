@@ -33,6 +33,13 @@ def test_what_inflates_the_kept_atlas_does_not_wait_for_its_makers():
     assert loaded_after("import gmmseg.spatial.atlas", makers) == list(makers)  # negative control
 
 
+def test_a_scan_is_inflated_before_the_model_is_loaded():
+    """On its own thread: the interpreter is held by imports, not by inflating."""
+    model = ("numba", "scipy.ndimage", "gmmseg.spatial.atlas", "gmmseg.workflows.brain")
+    assert loaded_after("import gmmseg.batch", model) == []
+    assert loaded_after("import gmmseg.selfcheck", model) == list(model[:3])  # negative control
+
+
 def test_the_check_above_does_notice_a_heavy_import():
     assert loaded_after("import scipy.ndimage") == ["scipy"]
 

@@ -9,7 +9,6 @@ from scipy import ndimage
 from gmmseg.threads import spread
 
 TRUNCATE = 4.0  # standard deviations, as in scipy.ndimage
-WIDTH = 128  # numbers side by side that are blurred at a time
 
 
 def blurred(maps: np.ndarray, sigma: np.ndarray, step: Sequence[int] = (1, 1, 1)) -> np.ndarray:
@@ -28,26 +27,19 @@ def blurred(maps: np.ndarray, sigma: np.ndarray, step: Sequence[int] = (1, 1, 1)
     -------
     (x, y, z, K) float32 ndarray, ``ceil(n / step)`` voxels along each axis
     """
-    out = np.ascontiguousarray(maps, np.float32)
-    for axis, (width, every) in enumerate(zip(sigma, step, strict=True)):
-        radius = int(TRUNCATE * width + 0.5)
-        x = np.arange(-radius, radius + 1)
-        kernel = np.exp(-0.5 * (x / width) ** 2)
-        kernel = (kernel / kernel.sum()).astype(np.float32)
-        # (before, axis, after): every line along the axis moves whole rows of `after` numbers
-        before, after = out.shape[:axis], out.shape[axis + 1 :]
-        kept = -(-out.shape[axis] // every)
-        filtered = np.empty((*before, kept, *after), np.float32)
-        source = out.reshape(int(np.prod(before)), out.shape[axis], -1)
-        blocks = -(-source.shape[2] // WIDTH)
-        spread(
-            _blur, len(source) * blocks, source, blocks, kernel, every,
-            filtered.reshape(len(source), kept, -1),
-        )  # fmt: skip
-        out = filtered
-    rows = out.reshape(-1, maps.shape[-1])
-    spread(_normalise, len(rows), rows)
+    source = np.ascontiguousarray(maps, np.float32)
+    sides = [-(-n // every) for n, every in zip(maps.shape, step, strict=False)]
+    out = np.empty((*sides, maps.shape[-1]), np.float32)
+    kernels = [_gaussian(width) for width in sigma]
+    spread(_blur, len(out), source.reshape(*maps.shape[:2], -1), *kernels, *step, out)
     return out
+
+
+def _gaussian(sigma: float) -> np.ndarray:
+    """Kernel of a Gaussian, ``sigma`` in voxels."""
+    radius = int(TRUNCATE * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 def thinned(field: np.ndarray, pad: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -85,42 +77,53 @@ def _blur(
     first: int,
     stop: int,
     source: np.ndarray,
-    blocks: int,
-    kernel: np.ndarray,
-    step: int,
+    along_x: np.ndarray,
+    along_y: np.ndarray,
+    along_z: np.ndarray,
+    step_x: int,
+    step_y: int,
+    step_z: int,
     out: np.ndarray,
 ) -> None:
-    """Blur along the middle axis, so many of the last at a time as stay in the cache."""
-    _, n, after = source.shape
-    radius = len(kernel) // 2
-    held = np.empty((n + 2 * radius) * WIDTH, np.float32)
-    total = np.empty(n * WIDTH, np.float32)
-    for task in range(first, stop):
-        a, low = task // blocks, task % blocks * WIDTH
-        width = min(WIDTH, after - low)
-        for i in range(n + 2 * radius):  # held constant beyond the border
-            row, at = min(max(i - radius, 0), n - 1), i * width
+    """Blur plane by plane along all three axes: no map is written that is not kept.
+
+    ``source`` (X, Y, Z K) has the classes of a row side by side, ``out`` is (x, y, z, K).
+    """
+    ny, width = source.shape[1:]
+    n_classes, radius = out.shape[3], len(along_z) // 2
+    plane = np.empty((ny, width), np.float32)
+    held = np.empty(width + 2 * radius * n_classes, np.float32)  # a row, and what its ends go on as
+    low, high = radius * n_classes, radius * n_classes + width
+    row = np.empty(width, np.float32)
+    for i in range(first, stop):
+        for j in range(ny):
+            _weighted(source[:, j], i * step_x, along_x, plane[j])
+        for j in range(out.shape[1]):
+            _weighted(plane, j * step_y, along_y, held[low:high])
+            for c in range(low):
+                held[c] = held[low + c % n_classes]
+                held[high + c] = held[high - n_classes + c % n_classes]
             for c in range(width):
-                held[at + c] = source[a, row, low + c]
-        size = n * width
-        middle = held[radius * width :]
-        for x in range(size):
-            total[x] = kernel[radius] * middle[x]
-        for t in range(1, radius + 1):  # the kernel is symmetric
-            weight = kernel[radius + t]
-            below, above = held[(radius - t) * width :], held[(radius + t) * width :]
-            for x in range(size):
-                total[x] += weight * (below[x] + above[x])
-        for i in range(out.shape[1]):
-            for c in range(width):
-                out[a, i, low + c] = total[i * step * width + c]
+                row[c] = along_z[radius] * held[low + c]
+            for t in range(1, radius + 1):  # the kernel is symmetric
+                below, above = held[low - t * n_classes :], held[low + t * n_classes :]
+                for c in range(width):
+                    row[c] += along_z[radius + t] * (below[c] + above[c])
+            for k in range(out.shape[2]):
+                total = np.float32(0.0)
+                for c in range(n_classes):
+                    total += row[k * step_z * n_classes + c]
+                for c in range(n_classes):
+                    out[i, j, k, c] = row[k * step_z * n_classes + c] / total
 
 
 @njit(cache=True, nogil=True)
-def _normalise(first: int, stop: int, rows: np.ndarray) -> None:
-    for n in range(first, stop):
-        total = np.float32(0.0)
-        for c in range(rows.shape[1]):
-            total += rows[n, c]
-        for c in range(rows.shape[1]):
-            rows[n, c] /= total
+def _weighted(rows: np.ndarray, at: int, kernel: np.ndarray, out: np.ndarray) -> None:
+    """Blurred row ``at`` of (n, m) rows, which are held constant beyond the first and last."""
+    radius = len(kernel) // 2
+    for c in range(len(out)):
+        out[c] = kernel[radius] * rows[at, c]
+    for t in range(1, radius + 1):
+        below, above = rows[max(at - t, 0)], rows[min(at + t, len(rows) - 1)]
+        for c in range(len(out)):
+            out[c] += kernel[radius + t] * (below[c] + above[c])
