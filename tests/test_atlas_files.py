@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+import weakref
 
 import nibabel as nib
 import numpy as np
@@ -41,6 +42,14 @@ def image(path, data, affine=AFFINE):
 def test_without_an_atlas_the_packaged_one_is_taken():
     assert atlasfiles.head_atlas() is icbm_head_atlas()
     assert atlasfiles.class_names() == icbm_head_atlas().tissues == ("GM", "WM", "CSF")
+
+
+def test_the_packaged_atlas_does_not_stay_in_memory_once_it_was_taken(files):
+    taken = weakref.finalize(atlasfiles.taken_atlas().maps, lambda: None)
+    assert not taken.alive
+    kept = weakref.finalize(atlasfiles.head_atlas().maps, lambda: None)
+    assert kept.alive  # negative control: until it is taken
+    assert atlasfiles.taken_atlas(files) is atlasfiles.head_atlas(files)  # takes long to make
 
 
 def test_names_come_from_the_word_the_file_name_or_the_list(files, tmp_path):

@@ -124,11 +124,8 @@ def _segmented(
     fit, shade = decided.fit, decided.shading
 
     stages.enter("labelling")
-    correction = labelling.log_correction(fit, lattice, shape)
-    if shading is not None:
-        correction -= shading
-    corrected = np.empty_like(head.data)
-    spread(_correct, shape[0], head.data, correction, corrected)
+    corrected = _log_correction(fit, lattice, shape, shading)
+    spread(_correct, shape[0], head.data, corrected)
     head = replace(head, data=corrected)  # a copy less of the scan from here on
     strength = None if settings.mrf == "auto" else float(settings.mrf)
     found = label_brain(corrected, head.mask, head.spacing, lattice, fit, atlas, strength)
@@ -140,6 +137,8 @@ def _segmented(
 
     stages.enter("collecting")
     brain = found.labels > 0
+    # Made anew, in a moment: the labels are where memory is fullest.
+    correction = _log_correction(fit, lattice, shape, shading)
     shift = correction[brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
     gain = float(np.exp(-shift)) * head.unit
     corrected *= np.float32(gain)
@@ -263,7 +262,7 @@ class _Head:
 
 def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
     """The atlas of the head, and as the alignment sees it."""
-    atlas = atlasfiles.head_atlas(settings.atlas, settings.atlas_names)
+    atlas = atlasfiles.taken_atlas(settings.atlas, settings.atlas_names)
     if settings.pve:
         check_tissues(atlas)
     return atlas, Blurred.of(atlas)
@@ -283,13 +282,24 @@ def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice
     return sample_lattice(coarse, mask, spacing, to_template, atlas, step), affine
 
 
-def _correct(
-    first: int, stop: int, data: np.ndarray, log_correction: np.ndarray, out: np.ndarray
-) -> None:
-    """Write a scan times the exponential of a log correction."""
-    part = slice(first, stop)
-    np.exp(log_correction[part], out=out[part])
-    out[part] *= data[part]
+def _log_correction(
+    fit: unified.UnifiedFit,
+    lattice: Lattice,
+    shape: tuple[int, ...],
+    shading: np.ndarray | None,
+) -> np.ndarray:
+    """Log of all that the scan is multiplied by: a bias field, and shading taken off before."""
+    correction = labelling.log_correction(fit, lattice, shape)
+    if shading is not None:
+        correction -= shading
+    return correction
+
+
+def _correct(first: int, stop: int, data: np.ndarray, log_correction: np.ndarray) -> None:
+    """Replace a log correction by the scan times its exponential."""
+    part = log_correction[first:stop]
+    np.exp(part, out=part)
+    part *= data[first:stop]
 
 
 def _invert(first: int, stop: int, log_correction: np.ndarray, shift: np.float32) -> None:
