@@ -154,36 +154,30 @@ def run_job(
         settings = BrainSettings(**job.settings)
         use_threads(settings.threads)
         result = segment_brain(scan, mask, settings, progress=_preparing(tell))
-        checks = selfcheck.check(result)
-        warnings = (
-            *volume.remarks(scan),
-            *result.warnings,
-            *(c.message for c in checks if not c.passed),
-        )
-        result = result.warned(tuple(dict.fromkeys(warnings)))
-        parts = regions.brain_regions(result) if job.regions else None
-        tell("drawing", 1.0)
-        notes = provenance.record(
-            result,
-            scan=job.scan,
-            mask=job.mask,
-            labels=job.labels,
-            command=job.command(),
-            checks=checks,
-            files=[path for path in targets if path != description],
-        )
         beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
         with staging.writing(job.out), beside as pool:
-            # Compression lets go of the interpreter lock: the picture is drawn meanwhile.
-            files = pool.submit(
-                derivatives.write,
-                result,
-                outputs,
-                stage,
-                scheme=job.labels,
-                provenance=notes,
-                extra=job.extra,
+            # Compression lets go of the interpreter lock: all else is done meanwhile.
+            how: dict[str, Any] = {"scheme": job.labels, "extra": job.extra}
+            images = pool.submit(derivatives.write_images, result, outputs, stage, **how)
+            checks = selfcheck.check(result)
+            warnings = (
+                *volume.remarks(scan),
+                *result.warnings,
+                *(c.message for c in checks if not c.passed),
             )
+            result = result.warned(tuple(dict.fromkeys(warnings)))
+            parts = regions.brain_regions(result) if job.regions else None
+            tell("drawing", 1.0)
+            notes = provenance.record(
+                result,
+                scan=job.scan,
+                mask=job.mask,
+                labels=job.labels,
+                command=job.command(),
+                checks=checks,
+                files=[path for path in targets if path != description],
+            )
+            derivatives.write_tables(result, outputs, stage, provenance=notes, **how)
             report.save(
                 report.draw(result, title=outputs.stem), stage / outputs.path("qc.png").name
             )
@@ -192,7 +186,7 @@ def run_job(
             if parts is not None:
                 derivatives.write_regions(parts, outputs, stage)
             tell("writing", 1.0)  # what is left of it
-            files.result()
+            images.result()
             if watch is not None:
                 notes["profile"] = provenance.plain([s._asdict() for s in watch.finish()])
                 derivatives.write_record(stage / outputs.record.name, notes)

@@ -102,16 +102,15 @@ class Outputs:
         return tuple(self.path(ending) for ending in endings)
 
 
-def write(
+def write_images(
     segmentation: BrainSegmentation,
     outputs: Outputs,
     folder: Path,
     *,
     scheme: str = "bids",
-    provenance: Mapping[str, Any],
     extra: Sequence[str] = (),
 ) -> None:
-    """Write everything but the picture to ``folder``, under the names of ``outputs``.
+    """Write the images to ``folder``, under the names of ``outputs``.
 
     Parameters
     ----------
@@ -122,17 +121,60 @@ def write(
         Where to write, which exists.
     scheme : {"bids", "fsl", "spm", "freesurfer"}
         Codes of the label image.
-    provenance : mapping
-        What ``_desc-provenance.json`` is to hold.
     extra : sequence of str
         Endings of further images: ``UNCERTAINTY``.
+    """
+    from gmmseg.threads import n_threads, use_threads  # numba is loaded while the scan is read
+
+    images: dict[str, Callable[[], nib.Nifti1Image]] = {
+        outputs.corrected: segmentation.corrected_image,  # the slowest to compress goes first
+        **{
+            f"label-{name}_probseg": partial(segmentation.probability_image, name)
+            for name in segmentation.names
+        },
+        **{
+            f"label-{name}_desc-pve_probseg": partial(segmentation.fraction_image, name)
+            for name in (segmentation.names if segmentation.fractions is not None else ())
+        },
+        "dseg": partial(segmentation.label_image, scheme),
+        "desc-brain_mask": segmentation.mask_image,
+    }
+    if UNCERTAINTY in extra:
+        images[UNCERTAINTY] = segmentation.uncertainty_image
+
+    def store(ending: str) -> None:
+        volumes.save(images[ending](), folder / outputs.path(f"{ending}.nii.gz").name)
+
+    # ISA-L lets go of the interpreter lock: up to two files are compressed at a time, on a thread
+    # each. One thread is left to the picture, which takes as long.
+    at_a_time = max(1, min(2, n_threads() - 1))
+    with ThreadPoolExecutor(at_a_time, initializer=use_threads, initargs=(1,)) as pool:
+        list(pool.map(store, images))
+
+
+def write_tables(
+    segmentation: BrainSegmentation,
+    outputs: Outputs,
+    folder: Path,
+    *,
+    scheme: str = "bids",
+    provenance: Mapping[str, Any],
+    extra: Sequence[str] = (),
+) -> None:
+    """Write what goes with the images: tables, sidecars, and the record of the run.
+
+    Parameters
+    ----------
+    segmentation, outputs, folder, scheme, extra
+        As :func:`write_images` takes them.
+    provenance : mapping
+        What ``_desc-provenance.json`` is to hold.
     """
     here = Outputs(folder, outputs.stem, outputs.suffix, outputs.is_bids)
     scan = segmentation.volume.path
     common: dict[str, Any] = {}
     if scan is not None:
         common = {"Sources": [scan.name], "SpatialReference": scan.name}
-    _write_images(segmentation, here, scheme, extra)
     _write_text(here.path("dseg.tsv"), _tsv(label_table(segmentation.names, scheme)))
     _write_json(here.path("dseg.json"), {**common, "Manual": False})
     for name in segmentation.names:
@@ -258,37 +300,6 @@ def _about_uncertainty(segmentation: BrainSegmentation) -> dict[str, Any]:
         "Classes": classes,
         "Maximum": float(np.log(len(classes))),
     }
-
-
-def _write_images(
-    segmentation: BrainSegmentation, here: Outputs, scheme: str, extra: Sequence[str]
-) -> None:
-    from gmmseg.threads import n_threads, use_threads  # numba is loaded while the scan is read
-
-    images: dict[str, Callable[[], nib.Nifti1Image]] = {
-        here.corrected: segmentation.corrected_image,  # the slowest to compress goes first
-        **{
-            f"label-{name}_probseg": partial(segmentation.probability_image, name)
-            for name in segmentation.names
-        },
-        **{
-            f"label-{name}_desc-pve_probseg": partial(segmentation.fraction_image, name)
-            for name in (segmentation.names if segmentation.fractions is not None else ())
-        },
-        "dseg": partial(segmentation.label_image, scheme),
-        "desc-brain_mask": segmentation.mask_image,
-    }
-    if UNCERTAINTY in extra:
-        images[UNCERTAINTY] = segmentation.uncertainty_image
-
-    def store(ending: str) -> None:
-        volumes.save(images[ending](), here.path(f"{ending}.nii.gz"))
-
-    # ISA-L lets go of the interpreter lock: up to two files are compressed at a time, on a thread
-    # each. One thread is left to the picture, which takes as long.
-    at_a_time = max(1, min(2, n_threads() - 1))
-    with ThreadPoolExecutor(at_a_time, initializer=use_threads, initargs=(1,)) as pool:
-        list(pool.map(store, images))
 
 
 def _tsv(rows: Sequence[Mapping[str, object]]) -> str:

@@ -96,7 +96,8 @@ def test_codes_of_bids_and_free_ones_are_written(five, tmp_path):
     coded = np.unique(np.asarray(five.label_image().dataobj))
     assert coded.tolist() == [0, 2, 3, 9, 11, 20]
     outputs = derivatives.Outputs.of(tmp_path / "s.nii", tmp_path)
-    derivatives.write(five, outputs, tmp_path, provenance={})
+    derivatives.write_images(five, outputs, tmp_path)
+    derivatives.write_tables(five, outputs, tmp_path, provenance={})
     with (tmp_path / "s_dseg.tsv").open(newline="") as file:
         rows = {row["abbreviation"]: row for row in csv.DictReader(file, delimiter="\t")}
     assert {name: int(row["index"]) for name, row in rows.items()} == {

@@ -109,7 +109,8 @@ def test_fractions_are_written_under_names_of_bids(tmp_path):
     plain = fake.segmentation()
     result = replace(plain, fractions=plain.posteriors)
     outputs = Outputs(tmp_path, "sub-01", "T1w", True)
-    derivatives.write(result, outputs, tmp_path, provenance={})
+    derivatives.write_images(result, outputs, tmp_path)
+    derivatives.write_tables(result, outputs, tmp_path, provenance={})
     for name in ("GM", "WM", "CSF"):
         path = tmp_path / f"sub-01_label-{name}_desc-pve_probseg.nii.gz"
         image = nib.load(path)
@@ -125,7 +126,8 @@ def test_fractions_are_written_under_names_of_bids(tmp_path):
 
 def test_no_fractions_are_written_unless_asked_for(tmp_path):
     outputs = Outputs(tmp_path, "sub-01", "T1w", True)
-    derivatives.write(fake.segmentation(), outputs, tmp_path, provenance={})
+    derivatives.write_images(fake.segmentation(), outputs, tmp_path)
+    derivatives.write_tables(fake.segmentation(), outputs, tmp_path, provenance={})
     assert not list(tmp_path.glob("*pve*"))
     assert not [path for path in outputs.all(("GM",)) if "pve" in path.name]
 

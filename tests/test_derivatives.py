@@ -55,7 +55,10 @@ def written(result, tmp_path_factory):
     """Folder with the files of a segmentation in FSL's codes."""
     folder = tmp_path_factory.mktemp("written")
     outputs = Outputs(Path("elsewhere"), "t1", "T1w", False)
-    derivatives.write(result, outputs, folder, scheme="fsl", provenance={"settings": {"mrf": 1}})
+    derivatives.write_images(result, outputs, folder, scheme="fsl")
+    derivatives.write_tables(
+        result, outputs, folder, scheme="fsl", provenance={"settings": {"mrf": 1}}
+    )
     return folder
 
 
@@ -224,7 +227,7 @@ def test_one_thread_is_left_to_the_picture_while_files_are_compressed(
     monkeypatch.setattr("gmmseg.threads.n_threads", lambda: threads)
 
     outputs = Outputs(Path("elsewhere"), "t1", "T1w", False)
-    derivatives.write(result, outputs, tmp_path, scheme="fsl", provenance={"settings": {}})
+    derivatives.write_images(result, outputs, tmp_path, scheme="fsl")
 
     assert most == at_a_time
 

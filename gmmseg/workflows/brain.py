@@ -137,14 +137,16 @@ def _segmented(
 
     stages.enter("collecting")
     brain = found.labels > 0
-    # Made anew, in a moment: the labels are where memory is fullest.
-    correction = _log_correction(fit, lattice, shape, shading)
-    shift = correction[brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
-    gain = float(np.exp(-shift)) * head.unit
-    corrected *= np.float32(gain)
-    corrected += np.float32(head.offset)
-    bias = correction
-    spread(_invert, shape[0], bias, np.float32(shift))
+    with ThreadPoolExecutor(1) as pool:  # NumPy has one thread
+        measured = pool.submit(
+            plausibility.measure, lattice, atlas, fit, found.labels, affine.matrix
+        )
+        # Made anew, in a moment: the labels are where memory is fullest.
+        bias = _log_correction(fit, lattice, shape, shading)
+        shift = bias[brain].mean(dtype=np.float64)  # geometric mean 1 in the brain
+        gain = float(np.exp(-shift)) * head.unit
+        spread(_rescale, shape[0], corrected, np.float32(gain), np.float32(head.offset))
+        spread(_invert, shape[0], bias, np.float32(shift))
     components = tuple(atlas.names[k] for k in fit.model.owner)
     class_means = fit.model.class_means(len(atlas.names)).tolist()
     means = {n: m for n, m in zip(atlas.names, class_means, strict=True) if n in TISSUES}
@@ -163,7 +165,7 @@ def _segmented(
         contacts=found.contacts,
         figures={
             "mislabelled by noise": found.mislabelled,
-            **plausibility.measure(lattice, atlas, fit, found.labels, affine.matrix),
+            **measured.result(),
         },
         stages=stages.finish(),
         decisions={
@@ -300,6 +302,15 @@ def _correct(first: int, stop: int, data: np.ndarray, log_correction: np.ndarray
     part = log_correction[first:stop]
     np.exp(part, out=part)
     part *= data[first:stop]
+
+
+def _rescale(
+    first: int, stop: int, values: np.ndarray, gain: np.float32, offset: np.float32
+) -> None:
+    """Multiply by a gain, then add an offset."""
+    part = values[first:stop]
+    part *= gain
+    part += offset
 
 
 def _invert(first: int, stop: int, log_correction: np.ndarray, shift: np.float32) -> None:
