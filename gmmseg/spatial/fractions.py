@@ -51,7 +51,7 @@ def _expected(
     away: np.ndarray,
 ) -> None:
     """Prior of each tissue, and how far the mean that its classes have there is from its own."""
-    prior, share, offset = np.empty(maps.shape[3]), np.empty(3), np.empty(3)
+    prior, share, offset = np.empty(maps.shape[3], np.float32), np.empty(3), np.empty(3)
     row = np.empty((displacement.shape[2], 3))
     for i in range(begin, stop):
         x = first[0] + i * first[3]

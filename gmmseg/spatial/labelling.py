@@ -23,6 +23,7 @@ MIN_PRIOR = 0.01  # of all tissues together, for a place to be looked at
 ROOM = 2  # lattice points around such places
 BALANCE = 0.3
 """Nats for the brain against what lies around it, where values that speak for it count by half."""
+FOR_BRAIN = float(np.exp(-BALANCE))
 
 
 def brain_room(
@@ -85,7 +86,7 @@ def log_correction(fit: UnifiedFit, lattice: Lattice, shape: tuple[int, ...]) ->
     return fit.basis.resampled(positions).field(fit.coefficients.astype(np.float32))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, inline="always")
 def tempered_prior(
     maps: np.ndarray, x: float, y: float, z: float, n_inside: int, prior: np.ndarray
 ) -> None:
@@ -94,20 +95,23 @@ def tempered_prior(
     Tissues are told apart by the root of the prior: what its neighbours say, it says in part as
     well, and an average of many heads is too sure of folds that this one has elsewhere. How much
     of a voxel is brain at all it says in full. ``maps`` (X, Y, Z, K), the point in its voxels;
-    ``prior`` (K,) is written.
+    ``prior`` (K,) float32 is written.
     """
     read_maps(maps, x, y, z, prior)
-    inside, tempered = 0.0, 0.0
+    inside, tempered = np.float32(0.0), np.float32(0.0)
     for m in range(n_inside):
         inside += prior[m]
+    for m in range(n_inside):  # by itself: several roots at a time
         prior[m] = np.sqrt(prior[m])
+    for m in range(n_inside):
         tempered += prior[m]
-    if tempered > 0.0:
+    if tempered > 0:
+        ratio = inside / tempered
         for m in range(n_inside):
-            prior[m] *= inside / tempered
+            prior[m] *= ratio
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, inline="always")
 def outside_weight(here: float, around: float, inside: float, outside: float) -> float:
     """By what the evidence of the head around the brain is multiplied at a voxel, unit 1.
 
@@ -117,7 +121,7 @@ def outside_weight(here: float, around: float, inside: float, outside: float) ->
     ``around`` are the prior of the brain, its fluid included, and of the head around it, ``inside``
     and ``outside`` those times the likelihood, per image unit. Measured in ``docs/design.md``.
     """
-    weight = np.exp(-BALANCE)
+    weight = FOR_BRAIN
     if inside * around > outside * here:
         weight *= np.sqrt(inside * around / (outside * here))
     return weight
@@ -144,7 +148,10 @@ def _log_joint(
 ) -> None:
     _, ny, nz = values.shape
     n_classes, n_labels, n_bins = maps.shape[3], out.shape[3], density.shape[0]
-    prior, row = np.empty(n_classes), np.empty((displacement.shape[2], 3))
+    prior = np.empty(n_classes, np.float32)
+    joint = np.empty(n_classes, np.float32)
+    sums, row = np.empty(n_labels, np.float32), np.empty((displacement.shape[2], 3))
+    zero, one = np.float32(0.0), np.float32(1.0)
     for i in range(begin, stop):
         x = first[0] + i * first[3]
         for j in range(ny):
@@ -157,32 +164,32 @@ def _log_joint(
                     continue
                 px, py, pz = moved_point(to_atlas, row, x, y, first[2] + k * first[5])
                 tempered_prior(maps, px, py, pz, n_inside, prior)
-                # A missing voxel says nothing: its density is one for every class.
-                known = not np.isnan(values[i, j, k])
-                t = 0.0
-                if known:
+                if np.isnan(values[i, j, k]):  # says nothing: its density is one for every class
+                    for m in range(n_classes):
+                        joint[m] = prior[m]
+                else:
                     t = min(max((values[i, j, k] - low) / width, 0.0), n_bins - 1.001)
-                b0 = int(t)
-                f = t - b0
+                    b0 = int(t)
+                    f = np.float32(t - b0)
+                    for m in range(n_classes):
+                        likelihood = (one - f) * density[b0, m] + f * density[b0 + 1, m]
+                        joint[m] = prior[m] * likelihood
                 for m in range(n_labels):
-                    out[i, j, k, m] = 1e-30
-                here, around, inside, outside = 0.0, 0.0, 0.0, 1e-30
-                for m in range(n_classes):
-                    p, likelihood = prior[m], 1.0
-                    if known:
-                        likelihood = (1 - f) * density[b0, m] + f * density[b0 + 1, m]
-                    if m < n_brain:
-                        here += p
-                        inside += p * likelihood
-                        out[i, j, k, labels[m]] += p * likelihood
-                    else:
-                        around += p
-                        outside += p * likelihood
+                    sums[m] = 1e-30
+                for m in range(n_brain):
+                    sums[labels[m]] += joint[m]
                 if not given:
+                    here, around, inside, outside = zero, zero, zero, np.float32(1e-30)
+                    for m in range(n_brain):
+                        here += prior[m]
+                        inside += joint[m]
+                    for m in range(n_brain, n_classes):
+                        around += prior[m]
+                        outside += joint[m]
                     weight = outside_weight(here, around, inside, outside)
-                    out[i, j, k, n_labels - 1] += outside * weight
+                    sums[n_labels - 1] += np.float32(outside * weight)
                 for m in range(n_labels):
-                    out[i, j, k, m] = np.log(out[i, j, k, m])
+                    out[i, j, k, m] = np.log(sums[m])
                 if given:
                     out[i, j, k, n_labels - 1] = -NEVER
 
@@ -222,7 +229,7 @@ def class_log_joint(
     spread(
         _log_joint, len(values), values, looked_at, known,
         *TemplateMap.of(fit, lattice).way_to(atlas.affine, box), atlas.maps,
-        fit.table.low, fit.table.width, fit.table.density,
+        fit.table.low, fit.table.width, fit.table.density.astype(np.float32),
         np.array(atlas.labels), atlas.n_inside, n_brain, out,
     )  # fmt: skip
     return out
