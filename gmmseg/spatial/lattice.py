@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy import ndimage
 
 from gmmseg.affines import voxel_sizes
@@ -12,6 +13,7 @@ from gmmseg.checks import InputError
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.sampling import sample_prior
+from gmmseg.threads import spread
 
 LATTICE_MM, WIDEST_MM = 3.0, 3.5  # between lattice points: as near to as can be, and at most
 MARGIN_MM = 16.0  # of head around the brain that takes part in the fit, in the template
@@ -53,8 +55,28 @@ class Lattice:
     def points(self, atlas: TissueAtlas) -> np.ndarray:
         """(N, 3) atlas voxel coordinates of the lattice points in use, before any displacement."""
         matrix = np.linalg.inv(atlas.affine) @ self.to_template
-        index = np.column_stack(np.nonzero(self.used)).astype(np.float64)
-        return index @ matrix[:3, :3].T + matrix[:3, 3]
+        where = np.flatnonzero(self.used)
+        out = np.empty((len(where), 3))
+        spread(_placed, len(where), where, *self.shape[1:], matrix, out)
+        return out
+
+
+@njit(cache=True, nogil=True)
+def _placed(
+    first: int,
+    stop: int,
+    where: np.ndarray,
+    n_y: int,
+    n_z: int,
+    matrix: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Where a matrix (4, 4) leads from lattice points, given by their place in memory."""
+    for n in range(first, stop):
+        row, z = where[n] // n_z, where[n] % n_z
+        x, y = row // n_y, row % n_y
+        for a in range(3):
+            out[n, a] = matrix[a, 0] * x + matrix[a, 1] * y + matrix[a, 2] * z + matrix[a, 3]
 
 
 def lattice_step(spacing: np.ndarray) -> np.ndarray:
