@@ -236,6 +236,36 @@ def displaced(
     return out
 
 
+@njit(cache=True, nogil=True)
+def _pull_back(
+    first: int,
+    stop: int,
+    by_voxel: np.ndarray,
+    where: np.ndarray,
+    to_voxel: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    for n in range(first, stop):
+        x, y, z = by_voxel[n, 0], by_voxel[n, 1], by_voxel[n, 2]
+        for a in range(3):
+            out[a, where[n]] = x * to_voxel[0, a] + y * to_voxel[1, a] + z * to_voxel[2, a]
+
+
+def pulled_back(
+    by_voxel: np.ndarray, where: np.ndarray, to_voxel: np.ndarray, out: np.ndarray
+) -> None:
+    """Slopes by the atlas coordinates of samples as slopes by the displacement of lattice points.
+
+    Parameters
+    ----------
+    by_voxel : (N, 3) float64 ndarray, nats per atlas voxel
+    where : (N,) int64 ndarray, lattice point of each sample
+    to_voxel : (3, 3) ndarray, atlas voxels per mm
+    out : (3, P) float32 ndarray, nats per mm; written at those points
+    """
+    spread(_pull_back, len(where), by_voxel, where, to_voxel, out)
+
+
 def _inner(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum())
 

@@ -95,6 +95,31 @@ def _expect(
     totals[block] = total + np.log(product)
 
 
+def likeliest(rows: np.ndarray, prior: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Most probable class of each sample, (N,) int8; arguments as of :func:`expectation`."""
+    out = np.empty(len(rows), np.int8)
+    spread(_likeliest, len(rows), rows, prior, density, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _likeliest(
+    first: int,
+    stop: int,
+    rows: np.ndarray,
+    prior: np.ndarray,
+    density: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    for n in range(first, stop):
+        row, best, most = rows[n], 0, -1.0
+        for k in range(prior.shape[1]):
+            joint = prior[n, k] * density[row, k]
+            if joint > most:
+                best, most = k, joint
+        out[n] = best
+
+
 def field_derivatives(
     rows: np.ndarray,
     prior: np.ndarray,

@@ -151,7 +151,7 @@ def _log_joint(
     prior = np.empty(n_classes, np.float32)
     joint = np.empty(n_classes, np.float32)
     sums, row = np.empty(n_labels, np.float32), np.empty((displacement.shape[2], 3))
-    zero, one = np.float32(0.0), np.float32(1.0)
+    one = np.float32(1.0)
     for i in range(begin, stop):
         x = first[0] + i * first[3]
         for j in range(ny):
@@ -179,7 +179,8 @@ def _log_joint(
                 for m in range(n_brain):
                     sums[labels[m]] += joint[m]
                 if not given:
-                    here, around, inside, outside = zero, zero, zero, np.float32(1e-30)
+                    # In float64: of small ones, products are taken.
+                    here, around, inside, outside = 0.0, 0.0, 0.0, 1e-30
                     for m in range(n_brain):
                         here += prior[m]
                         inside += joint[m]

@@ -40,19 +40,21 @@ def measure(
         bent; ``grey matter at a border``: :func:`share_at_border` of it, where the atlas has a
         class of that name.
     """
-    prior, density, outside = _at_samples(lattice, atlas, fit)
-    # The first voxel of a lattice point is the one that was sampled.
     where = np.nonzero(lattice.used)
+    # The first voxel of a lattice point is the one that was sampled.
     voxel = tuple((w + f) * s for w, f, s in zip(where, lattice.first, lattice.step, strict=True))
     here = labels[voxel]
     tissue = np.array(atlas.labels)
     inside = tissue < atlas.n_tissues
     solid = np.array([atlas.names[k] != "CSF" for k in range(len(tissue))]) & inside
-    brain = (here > 0) & ~outside
+    brain = (here > 0) & ~lattice.outside[where]
     grey_white = brain & np.isin(here - 1, np.unique(tissue[solid]))
+    points, displaced = lattice.points(atlas), fit.displacement[where]
+    bent = _prior_at(points + displaced @ np.linalg.inv(atlas.affine)[:3, :3].T, atlas.maps)
     # Bent, the atlas finds sense in anything: in blobs of three colours, in a head turned over.
-    unbent = _prior_at(lattice.points(atlas)[brain], atlas.maps) + UNSURE
-    moved = np.linalg.norm(fit.displacement[where], axis=1)[brain]
+    unbent = _prior_at(points[brain], atlas.maps)[:, inside].astype(np.float64) + UNSURE
+    density = _density_at(tuple(axis[brain] for axis in where), lattice, fit)[:, inside]
+    moved = np.linalg.norm(displaced[brain], axis=1)
     folds = {}
     if "GM" in atlas.names:
         grey = labels == tissue[atlas.names.index("GM")] + 1
@@ -60,8 +62,8 @@ def measure(
     return {
         **shape_of(affine),
         "displacement mm": float(np.sqrt(np.mean(moved**2))) if brain.any() else float("nan"),
-        "atlas overlap": overlap(prior[:, solid].sum(1), grey_white),
-        "place information nats": place_information(unbent[:, inside], density[brain][:, inside]),
+        "atlas overlap": overlap(bent[:, solid].sum(1, dtype=np.float64), grey_white),
+        "place information nats": place_information(unbent, density),
         **folds,
     }
 
@@ -118,25 +120,19 @@ def share_at_border(region: np.ndarray) -> float:
     return float(1 - np.count_nonzero(inner) / n)
 
 
-def _at_samples(
-    lattice: Lattice, atlas: TissueAtlas, fit: UnifiedFit
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Deformed prior (N, K), density (N, K) and "known to lie outside" (N,) of the samples."""
-    where = np.nonzero(lattice.used)
-    to_voxel = np.linalg.inv(atlas.affine)[:3, :3]
-    prior = _prior_at(lattice.points(atlas) + fit.displacement[where] @ to_voxel.T, atlas.maps)
+def _density_at(where: tuple[np.ndarray, ...], lattice: Lattice, fit: UnifiedFit) -> np.ndarray:
+    """(N, K) float64 ndarray, density under each class at points of the lattice."""
     values = lattice.values[where] * np.exp(fit.basis.field(fit.coefficients)[where])
     table = fit.table
     position = np.rint((values - table.low) / table.width).astype(int)
-    density = table.density[np.clip(position, 0, len(table.density) - 1)]
-    return prior, density, lattice.outside[where]
+    return np.asarray(table.density[np.clip(position, 0, len(table.density) - 1)])
 
 
 def _prior_at(points: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Maps (X, Y, Z, K) at points (N, 3) of their grid: (N, K) float64 ndarray."""
+    """Maps (X, Y, Z, K) at points (N, 3) of their grid: (N, K) float32 ndarray."""
     prior = np.empty((len(points), maps.shape[-1]), np.float32)
     sample_prior(maps, np.ascontiguousarray(points), prior)
-    return prior.astype(np.float64)
+    return prior
 
 
 def share_through_tissue(

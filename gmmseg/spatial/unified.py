@@ -183,7 +183,8 @@ class _Joint:
 
     def _labels(self) -> np.ndarray:
         labels = np.full(self.lattice.shape, -1, np.int8)
-        labels.ravel()[self.where] = (self.class_prior * self.density[self.rows]).argmax(1)
+        found = intensity_pass.likeliest(self.rows, self.class_prior, self.density)
+        labels.ravel()[self.where] = found
         labels[self.lattice.outside] = -1
         return labels
 
@@ -251,7 +252,7 @@ class _Joint:
         by_voxel = np.empty((self.n, 3))
         score_at(self.atlas.maps, self.points, self.rows, self.density, by_voxel)
         score = np.zeros((3, *self.lattice.shape), np.float32)
-        score.reshape(3, -1)[:, self.where] = (by_voxel @ self.to_voxel).T
+        deform.pulled_back(by_voxel, self.where, self.to_voxel, score.reshape(3, -1))
         return score
 
     def _freedom(self) -> float:

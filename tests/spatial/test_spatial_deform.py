@@ -139,6 +139,14 @@ def test_samples_move_by_the_displacement_of_their_lattice_point(rng):
     np.testing.assert_allclose(moved, base + field[:, where].T @ to_voxel.T, rtol=1e-6)
 
 
+def test_slopes_come_back_by_the_transpose_of_the_way_that_displacements_go(rng):
+    where, to_voxel = rng.permutation(40)[:15], rng.normal(0, 1, (3, 3))
+    by_voxel, out = rng.normal(0, 2, (15, 3)), np.zeros((3, 40), np.float32)
+    deform.pulled_back(by_voxel, where, to_voxel, out)
+    np.testing.assert_allclose(out[:, where], (by_voxel @ to_voxel).T, rtol=1e-5, atol=1e-6)
+    assert np.count_nonzero(out.any(axis=0)) == 15
+
+
 def fitted(rng, amplitude):
     """Fit to tissue whose atlas was bent by ``amplitude`` mm (root mean square, each axis)."""
     atlas = small_atlas(rng)

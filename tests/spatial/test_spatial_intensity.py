@@ -15,7 +15,12 @@ from gmmseg.spatial.intensity import (
     maximise,
     tabulate,
 )
-from gmmseg.spatial.intensity_pass import expectation, field_derivatives, rows_of
+from gmmseg.spatial.intensity_pass import (
+    expectation,
+    field_derivatives,
+    likeliest,
+    rows_of,
+)
 
 FLOOR = np.array([1e-7, 1e-7, 1e-5])
 LOW, HIGH = -10.0, 210.0
@@ -89,6 +94,15 @@ def run(values, outside, prior, table):
     counts, total = expectation(rows, prior, table.rows)
     field_derivatives(rows, prior, table.density, table.slope, table.curvature, out)
     return counts, total, table.rows[rows], out
+
+
+def test_the_likeliest_class_has_the_largest_share_of_the_evidence(model, rng):
+    values, outside, prior = samples(rng, 500)
+    table = tabulate(model, LOW, HIGH, FLOOR)
+    rows = rows_in(table, values, outside)
+    found = likeliest(rows, prior, table.rows)
+    np.testing.assert_array_equal(found, (prior * table.rows[rows]).argmax(1))
+    assert len(np.unique(found)) == prior.shape[1]
 
 
 def test_samples_are_rounded_to_the_grid_once_their_bias_is_corrected(model, rng):

@@ -1,5 +1,7 @@
 """What the joint fit is given: samples of the brain, or one clear sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,18 @@ def test_stray_values_are_lowered_to_twice_the_brightest_tissue(ball, rng):
     changed = lattice.values != plain.values
     assert np.count_nonzero(changed) == 2
     assert np.all(np.abs(lattice.values[changed] - 220) < 10)  # 110 is about the 98 per cent
+
+
+def test_points_are_where_the_affine_leads_from_the_lattice(ball, rng):
+    lattice = lattice_of(rng.uniform(50, 60, (N, N, N)), ball)
+    turned = np.array(
+        [[1.1, 0.2, -0.1, 4], [-0.3, 0.9, 0.1, 5], [0.1, -0.2, 1.2, -6], [0, 0, 0, 1]]
+    )
+    lattice = replace(lattice, to_template=turned)
+    index = np.argwhere(lattice.used)
+    assert not lattice.used.all()
+    expected = (index @ turned[:3, :3].T + turned[:3, 3]) / 3.0
+    np.testing.assert_allclose(lattice.points(ball), expected, atol=1e-12)
 
 
 def test_outside_a_mask_is_known_to_be_outside(ball, rng):
