@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 from scipy import ndimage
@@ -20,11 +22,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     -------
     (X, Y, Z) bool ndarray, a new one; of parts of one size the first in memory
     """
-    out = np.zeros(mask.shape, bool)
-    if mask.any():
-        box = box_of(mask)
-        out[box] = _largest(mask[box])
-    return out
+    return _in_its_box(_largest, mask)
 
 
 def solid_component(mask: np.ndarray) -> np.ndarray:
@@ -38,11 +36,7 @@ def solid_component(mask: np.ndarray) -> np.ndarray:
     -------
     (X, Y, Z) bool ndarray, a new one
     """
-    out = np.zeros(mask.shape, bool)
-    if mask.any():
-        box = box_of(mask)
-        out[box] = filled(_largest(mask[box]))
-    return out
+    return _in_its_box(lambda part: filled(_largest(part)), mask)
 
 
 def filled(mask: np.ndarray) -> np.ndarray:
@@ -59,6 +53,15 @@ def filled(mask: np.ndarray) -> np.ndarray:
     parts, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     # The added border makes all that is open one part, and the first.
     return np.asarray(parts[(slice(1, -1),) * mask.ndim] != 1)
+
+
+def _in_its_box(function: Callable[[np.ndarray], np.ndarray], mask: np.ndarray) -> np.ndarray:
+    """What a function makes of a mask, which it leaves as it is where that is empty."""
+    out = np.zeros(mask.shape, bool)
+    if mask.any():
+        box = box_of(mask)
+        out[box] = function(mask[box])
+    return out
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
