@@ -5,38 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gmmseg import atlasfiles, contrast
 from gmmseg import volume as volumes
-from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
+from gmmseg.headscan import HeadScan
 from gmmseg.labels import TISSUES
-from gmmseg.layout import laid_out
 from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import labelling, plausibility, trend, unified
 from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
 from gmmseg.spatial.atlas import TissueAtlas
-from gmmseg.spatial.boxes import box_of
-from gmmseg.spatial.brainlabels import MIN_VOXELS, label_brain
+from gmmseg.spatial.brainlabels import label_brain
 from gmmseg.spatial.carry import TemplateMap
-from gmmseg.spatial.faded import without_faded_edge
-from gmmseg.spatial.floor import fitting_unit, negative_floor
-from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
 from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
 from gmmseg.spatial.lost import lost_slices, remark, without
-from gmmseg.spatial.oversized import check_size
 from gmmseg.threads import n_threads, on_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
-
-MIN_EXTENT_MM = 10.0  # of the image, or the brain in it, along each axis
 
 STAGES = (
     *("reading", "aligning the atlas", "fitting the model", "labelling"),
@@ -101,7 +93,7 @@ def _segmented(
         scan = volumes.read(image, volume=volume_index)
         given = None if mask is None else volumes.read_mask(mask, scan)
         lost = lost_slices(scan.data)
-        head = _Head.of(replace(scan, data=without(scan.data, lost)), given, settings)
+        head = HeadScan.of(replace(scan, data=without(scan.data, lost)), given, settings)
         atlas, blurred = maps.result()
         del maps  # which holds what it returned
 
@@ -203,65 +195,6 @@ def _segmented(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Head:
-    """The scan in RAS+ order, ready for the model: nothing negative, the brain's mask if known."""
-
-    data: np.ndarray  # (X, Y, Z) float32, NaN where missing
-    affine: np.ndarray
-    spacing: np.ndarray  # mm
-    mask: np.ndarray | None
-    stripped: bool
-    faded: bool  # whether voxels at the edge of the brain were left out
-    unit: float  # that intensities are counted in, image units
-    offset: float  # taken off the intensities, image units
-
-    @classmethod
-    def of(cls, scan: volumes.Volume, mask: np.ndarray | None, settings: BrainSettings) -> _Head:
-        canonical = volumes.to_canonical(scan)
-        data, stripped, faded = canonical.data, bool(settings.stripped), False
-        if (unit := fitting_unit(data)) != 1.0:
-            data = data / np.float32(unit)
-        spacing = voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
-        if mask is not None:
-            mask = laid_out(volumes.turn(mask, scan), "C")
-            check_size(mask, data, spacing)
-        elif settings.stripped is not False:
-            mask = stripped_brain(data, spacing, force=stripped)
-            if stripped and mask is None:
-                raise InputError(
-                    "The image was said to be skull-stripped, but no background stands apart; "
-                    "give the brain mask with --mask instead."
-                )
-            stripped = mask is not None
-            if mask is not None:
-                whole, mask = mask, without_faded_edge(data, mask)
-                faded = mask is not whole
-        if mask is not None and np.count_nonzero(mask) < MIN_VOXELS:
-            raise InputError(
-                f"The brain mask has {np.count_nonzero(mask)} voxels; "
-                f"at least {MIN_VOXELS} are needed to tell tissues apart."
-            )
-        if data.size < MIN_VOXELS:
-            raise InputError(
-                f"The image has {data.size} voxels; at least {MIN_VOXELS} of brain are needed."
-            )
-        extent = np.array(data.shape if mask is None else [c.stop - c.start for c in box_of(mask)])
-        if (extent < 2).any() or (extent * spacing < MIN_EXTENT_MM).any():
-            what = "image" if mask is None else "brain mask"
-            size = " x ".join(f"{mm:.3g}" for mm in extent * spacing)
-            raise InputError(
-                f"The {what} is {size} mm large, too thin for the atlas to be laid into it; "
-                f"at least two slices and {MIN_EXTENT_MM:g} mm along each side are needed."
-            )
-        offset = 0.0
-        if np.nanmin(data) < 0:
-            offset = negative_floor(data if mask is None else data[mask])
-            data = np.maximum(data, np.float32(offset)) - np.float32(offset)
-        shown = spacing, mask, stripped, faded, unit, offset * unit
-        return cls(data, canonical.affine, *shown)
-
-
 def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
     """The atlas of the head, and as the alignment sees it."""
     atlas = atlasfiles.taken_atlas(settings.atlas, settings.atlas_names)
@@ -270,7 +203,7 @@ def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
     return atlas, Blurred.of(atlas)
 
 
-def _aligned(head: _Head, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice, AffineFit]:
+def _aligned(head: HeadScan, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice, AffineFit]:
     """Affine alignment, and the samples for everything after it."""
     step = lattice_step(head.spacing)
     thin = (slice(None, None, step[0]), slice(None, None, step[1]), slice(None, None, step[2]))
