@@ -1,4 +1,4 @@
-"""A scan made ready for the model: which way up, where the brain is known, where its values begin."""
+"""A scan made ready for the model: which way up, where its brain is known, what its values are."""
 
 from __future__ import annotations
 
