@@ -87,8 +87,7 @@ def _segmented(
 ) -> BrainSegmentation:
     """The path itself, stage by stage."""
     stages.enter("reading")
-    # Most of both is done without the interpreter lock.
-    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),)) as pool:
+    with _beside() as pool:  # most of both is done without the interpreter lock
         maps = pool.submit(_atlas, settings)
         scan = volumes.read(image, volume=volume_index)
         given = None if mask is None else volumes.read_mask(mask, scan)
@@ -129,7 +128,7 @@ def _segmented(
 
     stages.enter("collecting")
     brain = found.labels > 0
-    with ThreadPoolExecutor(1) as pool:  # NumPy has one thread
+    with _beside() as pool:  # NumPy has one thread
         measured = pool.submit(
             plausibility.measure, lattice, atlas, fit, found.labels, affine.matrix
         )
@@ -193,6 +192,11 @@ def _segmented(
         template_map=TemplateMap.of(fit, lattice),
         fractions=None if mixed is None else volumes.from_canonical(mixed.fractions, scan),
     )
+
+
+def _beside() -> ThreadPoolExecutor:
+    """One more thread, whose kernels run on as many as those of this one."""
+    return ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
 
 
 def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
