@@ -19,7 +19,7 @@ from gmmseg.checks import InputError, permitted
 from gmmseg.labels import TISSUES
 
 if TYPE_CHECKING:  # modules with compiled kernels are loaded while the scan is read
-    from gmmseg.spatial.atlas import TissueAtlas
+    from gmmseg.spatial.atlas import Blurred, TissueAtlas
 
 TEMPLATEFLOW = "templateflow:"
 ALIASES = {"SCGM": "SGM", "deep GM": "SGM", "deepGM": "SGM"}
@@ -131,17 +131,38 @@ def head_atlas(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> TissueAt
     return _head_atlas(found, stamps)
 
 
-def taken_atlas(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> TissueAtlas:
-    """:func:`head_atlas` for one who needs it for a while; the packaged one is not kept beyond.
+def load_ahead(
+    atlas: Sequence[str] = (), names: Sequence[str] = (), threads: int | None = None
+) -> None:
+    """Read and blur an atlas for the run that takes it next, on so many threads; None is all."""
+    found = head_atlas(atlas, names)
+    from gmmseg.threads import on_threads  # it may be loaded while the atlas is read
 
-    It takes a tenth of a second to read and 100 MB, which nobody needs where memory is fullest.
+    with on_threads(threads):
+        _blurred(found)
+
+
+def taken(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> tuple[TissueAtlas, Blurred]:
+    """:func:`head_atlas`, and as the alignment sees it, for one run.
+
+    The packaged atlas is not kept beyond: it takes a tenth of a second to read, and 100 MB that
+    nobody needs where memory is fullest.
     """
     found = head_atlas(atlas, names)
+    blurred = _blurred(found)
+    _blurred.cache_clear()
     if not atlas:
         from gmmseg.template import icbm_head_atlas
 
         icbm_head_atlas.cache_clear()
-    return found
+    return found, blurred
+
+
+@lru_cache(maxsize=1)
+def _blurred(atlas: TissueAtlas) -> Blurred:
+    from gmmseg.spatial.atlas import Blurred
+
+    return Blurred.of(atlas)
 
 
 @lru_cache(maxsize=1)

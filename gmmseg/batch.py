@@ -8,14 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from gmmseg import atlasfiles, derivatives, labels, staging, volume
 from gmmseg.checks import InputError, permitted
 from gmmseg.derivatives import Outputs
+from gmmseg.settings import BrainSettings
 
 if TYPE_CHECKING:
     from gmmseg.selfcheck import Check
@@ -111,6 +110,7 @@ def run_job(
     """
     tell = watch or progress or _nobody
     tell("reading", 0.0)
+    settings = BrainSettings(**job.settings)
     names = atlasfiles.class_names(job.atlas, job.settings.get("atlas_names", ()))
     for option, asked in (("--regions", job.regions), ("--parts", job.settings.get("parts"))):
         if asked and job.atlas:
@@ -125,17 +125,12 @@ def run_job(
     inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
     with permitted():
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
-    given_up = Event()
-    model = Thread(target=_load_model, args=(given_up,))  # while the scan is inflated
+    model = Thread(target=_load_model)  # while the scan is inflated
     model.start()
-    try:
-        scan = volume.read(job.scan, volume=job.volume)
-        mask = None if job.mask is None else volume.read_mask(job.mask, scan)
-        with suppress(InputError):  # told where the atlas is used
-            atlasfiles.head_atlas(job.atlas, job.settings.get("atlas_names", ()))
-    except BaseException:
-        given_up.set()
-        raise
+    scan = volume.read(job.scan, volume=job.volume)
+    mask = None if job.mask is None else volume.read_mask(job.mask, scan)
+    with suppress(InputError):  # told where the atlas is used
+        atlasfiles.load_ahead(settings.atlas, settings.atlas_names, settings.threads)
     description = job.out / "dataset_description.json"
     if outputs.is_bids and not description.exists():
         targets = (*targets, description)
@@ -147,11 +142,9 @@ def run_job(
         tell("importing", 0.0)
         model.join()
         from gmmseg import provenance, regions, report, selfcheck
-        from gmmseg.settings import BrainSettings
         from gmmseg.threads import n_threads, use_threads
         from gmmseg.workflows.brain import segment_brain
 
-        settings = BrainSettings(**job.settings)
         use_threads(settings.threads)
         result = segment_brain(scan, mask, settings, progress=_preparing(tell))
         beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
@@ -197,16 +190,10 @@ def _nobody(*_: object) -> None:
     """Where no one watches."""
 
 
-def _load_model(given_up: Event) -> None:
-    """Load the compiled kernels and run the first, which wakes the compiler."""
+def _load_model() -> None:
+    """Load the compiled kernels, first of all those that blur the atlas."""
+    import_module("gmmseg.spatial.atlas")
     import_module("gmmseg.workflows.brain")
-    from gmmseg.spatial.blur import blurred
-    from gmmseg.threads import use_threads
-
-    if given_up.is_set():  # compiling them, in the first run of all, takes seconds
-        return
-    use_threads(1)  # of this thread: a program that leaves meanwhile starts no others
-    blurred(np.ones((2, 2, 2, 1), np.float32), np.ones(3))
 
 
 def _preparing(tell: Callable[[str, float], None]) -> Callable[[str, float], None]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CODE = tuple(
     Path(__file__).parent / "spatial" / f"{name}.py"
-    for name in ("atlas", "blur", "components", "regions")
+    for name in ("atlas", "blur", "components", "headatlas", "regions")
 )
 
 
@@ -49,7 +49,7 @@ def icbm_head_atlas() -> TissueAtlas:
 
 def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Maps of the classes, their affine, and the shares of their parts."""
-    from gmmseg.spatial import atlas, regions
+    from gmmseg.spatial import headatlas, regions
 
     (grey, affine), (white, _), (t1, _) = (_load(name) for name in ("gm", "wm", "t1"))
     brain = (t1 > 0) | (grey > 127) | (white > 127)
@@ -58,8 +58,10 @@ def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         solid = pool.submit(_closed, brain)
         grey, white = grey * full, white * full
         shares = regions.part_shares(grey, white, affine)
-        head = atlas.head_atlas(*regions.by_anatomy(grey, white, affine), solid.result(), affine)
-    coarse, _ = atlas.resampled(list(np.moveaxis(shares, -1, 0)), affine)
+        head = headatlas.head_atlas(
+            *regions.by_anatomy(grey, white, affine), solid.result(), affine
+        )
+    coarse, _ = headatlas.resampled(list(np.moveaxis(shares, -1, 0)), affine)
     quantised = np.rint(255 * np.clip(np.stack(coarse, axis=-1), 0, 1)).astype(np.uint8)
     return head.maps, head.affine, quantised
 

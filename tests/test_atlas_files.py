@@ -45,11 +45,14 @@ def test_without_an_atlas_the_packaged_one_is_taken():
 
 
 def test_the_packaged_atlas_does_not_stay_in_memory_once_it_was_taken(files):
-    taken = weakref.finalize(atlasfiles.taken_atlas().maps, lambda: None)
-    assert not taken.alive
+    atlasfiles.load_ahead()
     kept = weakref.finalize(atlasfiles.head_atlas().maps, lambda: None)
     assert kept.alive  # negative control: until it is taken
-    assert atlasfiles.taken_atlas(files) is atlasfiles.head_atlas(files)  # takes long to make
+    atlas, blurred = atlasfiles.taken()
+    assert blurred.fine.maps.shape == atlas.maps.shape
+    del atlas, blurred
+    assert not kept.alive
+    assert atlasfiles.taken(files)[0] is atlasfiles.head_atlas(files)  # takes long to make
 
 
 def test_names_come_from_the_word_the_file_name_or_the_list(files, tmp_path):

@@ -2,9 +2,7 @@
 
 import json
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 
 import fake
 import nibabel as nib
@@ -13,17 +11,9 @@ import pytest
 from jobs import fail_at, files
 
 from gmmseg import report, staging, volume
-from gmmseg.batch import Job, _load_model, run_job
+from gmmseg.batch import Job, run_job
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
-from gmmseg.spatial.blur import blurred
-from gmmseg.threads import use_threads
-
-
-def beside(function, *args):
-    """Call a function on a thread of its own, and raise what it raises."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(function, *args).result()
 
 
 def test_a_job_leaves_what_it_announces_and_nothing_else(job_scan, calls, tmp_path):
@@ -152,36 +142,16 @@ def test_a_bad_mask_is_noticed_before_the_work_starts(job_scan, calls, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
-def test_kernels_are_not_compiled_for_a_scan_that_was_given_up(job_scan, calls, monkeypatch):
+def test_no_kernel_is_compiled_for_a_scan_that_cannot_be_read(
+    job_scan, calls, tmp_path, monkeypatch
+):
     started = []
-    monkeypatch.setattr("gmmseg.spatial.blur.blurred", lambda *_: started.append("kernel"))
-    given_up = Event()
-    beside(_load_model, given_up)
-    assert started == ["kernel"]
-    given_up.set()
-    beside(_load_model, given_up)
-    assert started == ["kernel"]
-
-
-def test_the_model_is_loaded_where_no_thread_can_be_started_any_more(monkeypatch, several_threads):
-    """As in a program that leaves, since the output folder cannot be made, while it loads."""
-
-    def shut_down():
-        raise RuntimeError("cannot schedule new futures after shutdown")
-
-    monkeypatch.setattr("gmmseg.threads._workers", shut_down)
-    use_threads(several_threads)
-    with pytest.raises(RuntimeError, match="after shutdown"):
-        blurred(np.ones((4, 4, 4, 1), np.float32), np.ones(3))
-    beside(_load_model, Event())
-
-
-def test_a_scan_that_cannot_be_read_is_given_up(tmp_path, calls, monkeypatch):
-    seen = []
-    monkeypatch.setattr("gmmseg.batch._load_model", seen.append)
+    monkeypatch.setattr("gmmseg.atlasfiles.load_ahead", lambda *how: started.append(how))
     with pytest.raises(InputError, match="does not exist"):
         run_job(Job(tmp_path / "nothing.nii", tmp_path / "out"))
-    assert seen[0].is_set()
+    assert started == []
+    run_job(Job(job_scan, tmp_path / "out", settings={"threads": 1}))
+    assert started == [((), (), 1)]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(job_scan, calls, tmp_path):

@@ -30,7 +30,11 @@ def test_the_help_of_the_command_loads_nothing_heavy():
 def test_what_inflates_the_kept_atlas_does_not_wait_for_its_makers():
     makers = ("numba", "scipy.ndimage", "gmmseg.spatial.atlas")
     assert loaded_after("import gmmseg.template", makers) == []
-    assert loaded_after("import gmmseg.spatial.atlas", makers) == list(makers)  # negative control
+    assert loaded_after("import gmmseg.spatial.headatlas", makers) == list(makers)  # control
+
+
+def test_what_blurs_the_atlas_does_not_wait_for_scipy():
+    assert loaded_after("import gmmseg.spatial.atlas", ("numba", "scipy.ndimage")) == ["numba"]
 
 
 def test_a_scan_is_inflated_before_the_model_is_loaded():

@@ -17,7 +17,7 @@ from scipy import ndimage
 from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.spatial.affine_pass import evidence_under, learn_histograms, score_under
-from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.atlas import Blurred, TissueAtlas
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.foreground import head_foreground
 from gmmseg.spatial.information import place_information
@@ -75,19 +75,6 @@ class AffineFit:
     def again(self) -> Start:
         """Where to climb on from."""
         return Start(self.matrix, self.size, self.cost)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Blurred:
-    """An atlas as the coarse climbs see it, and the fine ones."""
-
-    coarse: TissueAtlas
-    fine: TissueAtlas
-
-    @classmethod
-    def of(cls, atlas: TissueAtlas) -> Blurred:
-        """Blur an atlas, with the head around the brain."""
-        return cls(atlas.smoothed(6.0), atlas.smoothed(1.5))
 
 
 def fit_affine(

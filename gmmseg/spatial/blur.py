@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
 
 from gmmseg.threads import spread
 
@@ -40,36 +39,6 @@ def _gaussian(sigma: float) -> np.ndarray:
     radius = int(TRUNCATE * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def thinned(field: np.ndarray, pad: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Pad a map with nothing, blur it by half a step and keep every ``step``-th voxel.
-
-    Padding and voxels that are dropped anyway are not blurred; the result is the same bits.
-
-    Parameters
-    ----------
-    field : (X, Y, Z) ndarray
-    pad : (3,) int, voxels added on each side
-    step : (3,) int
-
-    Returns
-    -------
-    float32 ndarray, ``ceil((n + 2 pad) / step)`` voxels along each axis
-    """
-    out = np.asarray(field, np.float32)
-    for axis, (p, s) in enumerate(zip(pad, step, strict=True)):
-        reach = int(TRUNCATE * 0.5 * s + 0.5)
-        left = max(0, (p - reach) // s)  # kept voxels that see nothing of the map
-        total = -(-(out.shape[axis] + 2 * p) // s)
-        near = min(p, reach + s)
-        out = np.pad(out, [(p - left * s, near) if a == axis else (0, 0) for a in range(3)])
-        out = ndimage.gaussian_filter1d(out, 0.5 * s, axis=axis)
-        out = out[tuple(slice(None, None, s if a == axis else 1) for a in range(3))]
-        out = out[tuple(slice(total - left if a == axis else None) for a in range(3))]
-        right = total - left - out.shape[axis]
-        out = np.pad(out, [(left, right) if a == axis else (0, 0) for a in range(3)])
-    return out
 
 
 @njit(cache=True, nogil=True)

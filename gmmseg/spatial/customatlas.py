@@ -11,8 +11,9 @@ from scipy import ndimage
 from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
-from gmmseg.spatial.atlas import TissueAtlas, head_atlas, resampled
+from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.components import filled
+from gmmseg.spatial.headatlas import head_atlas, resampled
 from gmmseg.spatial.onebrain import within
 from gmmseg.spatial.starts import BRAIN_TOP_MM
 

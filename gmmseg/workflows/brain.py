@@ -19,8 +19,8 @@ from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import labelling, plausibility, trend, unified
-from gmmseg.spatial.align import AffineFit, Blurred, fit_head, fit_masked
-from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.align import AffineFit, fit_head, fit_masked
+from gmmseg.spatial.atlas import Blurred, TissueAtlas
 from gmmseg.spatial.brainlabels import label_brain
 from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
@@ -201,10 +201,10 @@ def _beside() -> ThreadPoolExecutor:
 
 def _atlas(settings: BrainSettings) -> tuple[TissueAtlas, Blurred]:
     """The atlas of the head, and as the alignment sees it."""
-    atlas = atlasfiles.taken_atlas(settings.atlas, settings.atlas_names)
+    atlas, blurred = atlasfiles.taken(settings.atlas, settings.atlas_names)
     if settings.pve:
         check_tissues(atlas)
-    return atlas, Blurred.of(atlas)
+    return atlas, blurred
 
 
 def _aligned(head: HeadScan, atlas: TissueAtlas, blurred: Blurred) -> tuple[Lattice, AffineFit]:

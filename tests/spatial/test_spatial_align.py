@@ -10,6 +10,7 @@ from gmmseg import volume
 from gmmseg.checks import InputError
 from gmmseg.spatial import align
 from gmmseg.spatial.affine_pass import learn_histograms
+from gmmseg.spatial.atlas import Blurred
 from gmmseg.spatial.information import place_information
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.spatial.starts import Start, starting_points
@@ -34,7 +35,7 @@ def head(sample_t1, sample_truth):
 @pytest.fixture(scope="module")
 def plain(head):
     """The fit to the head as it lies."""
-    return align.fit_head(head[0], head[1], align.Blurred.of(icbm_head_atlas()))
+    return align.fit_head(head[0], head[1], Blurred.of(icbm_head_atlas()))
 
 
 def perturbed(shift=(0, 0, 0), pitch=0.0, roll=0.0, yaw=0.0, scale=(1, 1, 1), shear=(0, 0, 0)):
@@ -76,7 +77,7 @@ def test_a_known_perturbation_is_recovered_to_2_mm_at_the_corners_of_the_brain(h
     """
     values, affine, _, corners = head
     moved = perturbed(**how)
-    fit = align.fit_head(values, moved @ affine, align.Blurred.of(icbm_head_atlas()))
+    fit = align.fit_head(values, moved @ affine, Blurred.of(icbm_head_atlas()))
     back = np.linalg.inv(plain.matrix) @ fit.matrix @ moved
     distance = np.linalg.norm((corners @ back.T - corners)[:, :3], axis=1)
     assert distance.max() < 2.0, distance.round(2)
@@ -86,7 +87,7 @@ def test_a_known_perturbation_is_recovered_to_2_mm_at_the_corners_of_the_brain(h
 def test_the_size_of_a_head_is_found_even_where_no_adult_has_it(head, plain, size):
     values, affine, brain, corners = head
     small = np.diag([size, size, size, 1.0])
-    atlas = align.Blurred.of(icbm_head_atlas())
+    atlas = Blurred.of(icbm_head_atlas())
     for fit, reference in (
         (align.fit_head(values, small @ affine, atlas), plain),
         (align.fit_masked(values, brain, small @ affine, atlas),
@@ -102,7 +103,7 @@ def test_a_head_whose_voxels_are_longer_than_its_header_says_is_found(head, plai
     """3.1 mm at most from the head as it lies; without the start of a small head 7 to 22 mm."""
     values, affine, _, corners = head
     squashed = np.diag([*side, 1.0])
-    fit = align.fit_head(values, squashed @ affine, align.Blurred.of(icbm_head_atlas()))
+    fit = align.fit_head(values, squashed @ affine, Blurred.of(icbm_head_atlas()))
     back = np.linalg.inv(plain.matrix) @ fit.matrix @ squashed
     distance = np.linalg.norm((corners @ back.T - corners)[:, :3], axis=1)
     assert distance.max() < 4.0, distance.round(2)
@@ -145,7 +146,7 @@ def test_the_aligned_atlas_covers_the_true_brain(head, plain):
 
 def test_a_given_brain_mask_aligns_the_atlas_too(head):
     values, affine, brain, _ = head
-    fit = align.fit_masked(values, brain, affine, align.Blurred.of(icbm_head_atlas()))
+    fit = align.fit_masked(values, brain, affine, Blurred.of(icbm_head_atlas()))
     assert overlap(fit.matrix, affine, brain) > 0.94
     assert np.diff(fit.objective).min() >= -1e-9
 
@@ -154,7 +155,7 @@ def test_missing_voxels_do_not_upset_the_alignment(head, plain):
     values, affine, _, corners = head
     holes = values.copy()
     holes[np.random.default_rng(0).random(values.shape) < 0.02] = np.nan
-    fit = align.fit_head(holes, affine, align.Blurred.of(icbm_head_atlas()))
+    fit = align.fit_head(holes, affine, Blurred.of(icbm_head_atlas()))
     moved = corners @ (np.linalg.inv(plain.matrix) @ fit.matrix).T - corners
     assert np.linalg.norm(moved[:, :3], axis=1).max() < 2.0
 
@@ -230,7 +231,7 @@ def test_the_strain_of_a_turn_costs_nothing_and_its_gradient_is_right(rng):
 def test_an_image_with_nothing_in_it_is_refused():
     with pytest.raises(InputError, match="No head stands out"):
         align.fit_head(
-            np.zeros((30, 30, 30)), np.diag([4.0, 4, 4, 1]), align.Blurred.of(icbm_head_atlas())
+            np.zeros((30, 30, 30)), np.diag([4.0, 4, 4, 1]), Blurred.of(icbm_head_atlas())
         )
 
 
@@ -240,7 +241,7 @@ def test_an_image_on_which_the_template_falls_flat_is_refused():
     affine = np.diag([3.0, 3.0, 3.0, 1.0])
     affine[:3, 3] = [-94.5, -94.5, -13.5]
     with pytest.raises(InputError, match="seems to show no head"):
-        align.fit_head(ramp, affine, align.Blurred.of(icbm_head_atlas()))
+        align.fit_head(ramp, affine, Blurred.of(icbm_head_atlas()))
 
 
 def test_a_mask_of_a_few_voxels_is_refused():
@@ -248,7 +249,7 @@ def test_a_mask_of_a_few_voxels_is_refused():
     mask[10:13, 10:13, 10:13] = True
     with pytest.raises(InputError, match="too small"):
         align.fit_masked(
-            np.ones(mask.shape), mask, np.diag([4.0, 4, 4, 1]), align.Blurred.of(icbm_head_atlas())
+            np.ones(mask.shape), mask, np.diag([4.0, 4, 4, 1]), Blurred.of(icbm_head_atlas())
         )
 
 
@@ -291,7 +292,7 @@ def test_samples_without_weight_say_nothing_of_what_places_tell(rng):
 
 
 def test_a_brain_laid_across_the_face_tells_less(head, plain):
-    atlas = align.Blurred.of(icbm_head_atlas())
+    atlas = Blurred.of(icbm_head_atlas())
     inside = ndimage.binary_dilation(head[2], iterations=6)
     points = np.argwhere(inside) @ head[1][:3, :3].T + head[1][:3, 3]
     bins = align._binned(head[0][inside], align.N_BINS)
@@ -308,7 +309,7 @@ def test_a_brain_laid_across_the_face_tells_less(head, plain):
 def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
     """The start that is best by the coarse atlas leads astray here: its fine climb is spoilt."""
     values, affine = head[0], head[1]
-    whole = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
+    whole = align.fit_head(values, affine, Blurred.of(icbm_head_atlas()))
     climb, turned = align._climb, np.diag([-1.0, -1.0, 1.0, 1.0])
 
     def misled(points, bins, atlas, start, n_bins, **kwargs):
@@ -326,7 +327,7 @@ def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
 
     monkeypatch.setattr(align, "_climb", misled)
     monkeypatch.setattr(align, "starting_points", marked)
-    again = align.fit_head(values, affine, align.Blurred.of(icbm_head_atlas()))
+    again = align.fit_head(values, affine, Blurred.of(icbm_head_atlas()))
     np.testing.assert_allclose(again.matrix, whole.matrix, atol=0.01)
 
 

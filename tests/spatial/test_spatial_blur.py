@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gmmseg.spatial.blur import blurred, thinned
+from gmmseg.spatial.blur import blurred
+from gmmseg.spatial.headatlas import thinned
 
 
 @pytest.mark.parametrize("sigma", [(3.0, 3.0, 3.0), (0.4, 1.0, 5.0)])

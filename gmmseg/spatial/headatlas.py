@@ -1,0 +1,203 @@
+"""The atlas of a head made from maps of the brain alone."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numba import njit
+from scipy import ndimage
+from scipy.special import expit
+
+from gmmseg.affines import voxel_sizes
+from gmmseg.labels import TISSUES
+from gmmseg.spatial.atlas import CLASSES, LABELS, TissueAtlas
+from gmmseg.spatial.blur import TRUNCATE
+from gmmseg.threads import spread
+
+DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
+
+
+def head_atlas(
+    grey: np.ndarray,
+    white: np.ndarray,
+    brain: np.ndarray,
+    affine: np.ndarray,
+    *,
+    spacing_mm: float = 2.0,
+    margin_mm: float = 40.0,
+    rim_mm: float = 3.5,
+    rim_width_mm: float = 1.5,
+    bone_peak: float = 0.7,
+    bone_mm: float = 3.5,
+) -> TissueAtlas:
+    """Build the head atlas of :data:`CLASSES` from brain maps alone.
+
+    Outside the brain nothing is packaged, so its classes come from the distance d to the brain
+    mask: bone around d = 3.5 mm, soft tissue beyond it giving way to air around d = 13 mm, and
+    below the brain a broad mix for the face and neck.
+
+    Parameters
+    ----------
+    grey, white : (X, Y, Z) float ndarray, tissue probability in 0..1
+    brain : (X, Y, Z) bool ndarray, filled brain mask
+    affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
+    spacing_mm, margin_mm : float
+        Voxel size of the atlas returned, and how far it reaches beyond the maps given.
+    rim_mm, rim_width_mm : float
+        How far the space of the CSF reaches beyond the mask, and how softly it ends.
+    bone_peak, bone_mm : float
+        Largest probability of bone, and at which distance beyond that rim.
+
+    Returns
+    -------
+    TissueAtlas with the classes ``CLASSES``: deep grey matter is paler than cortex in T1 and has an
+    intensity of its own
+
+    References
+    ----------
+    Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018, for priors of the head around
+    the brain in one model with it.
+    """
+    with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
+        tissue = pool.submit(resampled, (grey, white), affine, spacing_mm, margin_mm)
+        (brain,), affine = resampled((brain,), affine, spacing_mm, margin_mm)
+        inside = np.clip(brain, 0, 1)
+        size = voxel_sizes(affine)
+        distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
+        (grey, white), _ = tissue.result()
+    z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
+    below = expit(-(z + 25.0) / 8.0)
+    # The packaged mask ends near the pial surface: the space above it holds CSF too.
+    inside = np.maximum(inside, expit((rim_mm - distance) / rim_width_mm))
+    deep = _deep_region(inside, affine)
+    distance = np.maximum(distance - rim_mm, 0)
+    maps = np.empty((*inside.shape, len(CLASSES)), np.float32)
+    spread(
+        _compose, len(maps),
+        grey, white, inside, deep, distance, below, bone_peak, bone_mm, maps,
+    )  # fmt: skip
+    return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
+
+
+@njit(cache=True, nogil=True)
+def _compose(
+    first: int,
+    stop: int,
+    grey: np.ndarray,
+    white: np.ndarray,
+    inside: np.ndarray,
+    deep: np.ndarray,
+    distance: np.ndarray,
+    below: np.ndarray,
+    bone_peak: float,
+    bone_mm: float,
+    maps: np.ndarray,
+) -> None:
+    """Write the probability of each of :data:`CLASSES` at each voxel."""
+    _, ny, nz, n_classes = maps.shape
+    for i in range(first, stop):
+        for j in range(ny):
+            for k in range(nz):
+                g, w, d = grey[i, j, k], white[i, j, k], distance[i, j, k]
+                bone = bone_peak * np.exp(-0.5 * ((d - bone_mm) / 3.0) ** 2)
+                air = 1.0 / (1.0 + np.exp((13.0 - d) / 4.0))
+                soft = (1.0 - air) * (1.0 - bone)
+                if d > 6.0:
+                    low = below[k]
+                    bone = (1.0 - low) * bone + low * 0.2
+                    soft = (1.0 - low) * soft + low * 0.6
+                    air = (1.0 - low) * air + low * 0.2
+                scale = (1.0 - inside[i, j, k]) / (bone + soft + air + 0.06)
+                here = maps[i, j, k]
+                here[0] = (1.0 - deep[i, j, k]) * g
+                here[1] = w
+                here[2] = min(max(inside[i, j, k] - g - w, 0.0), 1.0)
+                here[3] = deep[i, j, k] * g
+                here[4] = scale * (bone + 0.02)
+                here[5] = scale * (soft + 0.02)
+                here[6] = scale * (air + 0.02)
+                total = 0.0
+                for c in range(n_classes):
+                    here[c] = max(here[c], 0.0) + 1e-4
+                    total += here[c]
+                for c in range(n_classes):
+                    here[c] /= total
+
+
+def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where grey matter is basal ganglia or thalamus: a soft box in the middle of the brain."""
+    index = np.ogrid[tuple(slice(n) for n in inside.shape)]
+    x, y, z = (np.abs(affine[i, i]) * index[i] + affine[i, 3] for i in range(3))
+    region = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
+    size = np.abs(np.diag(affine)[:3])
+    # What is out of reach of the box's edge does not change how deep a voxel of it lies.
+    reach = np.ceil((DEEP_MM + 1) / size).astype(int)
+    corners = [np.flatnonzero(region.any(axis=tuple({0, 1, 2} - {i})))[[0, -1]] for i in range(3)]
+    near = tuple(
+        slice(max(0, low - r), high + 1 + r) for (low, high), r in zip(corners, reach, strict=True)
+    )
+    out = np.zeros(inside.shape, np.float32)
+    depth = ndimage.distance_transform_edt(inside[near] > 0.5, sampling=size)
+    out[near] = ndimage.gaussian_filter(
+        (region[near] & (depth > DEEP_MM)).astype(np.float32), 1.5 / size
+    )
+    return out
+
+
+def resampled(
+    fields: Sequence[np.ndarray],
+    affine: np.ndarray,
+    spacing_mm: float = 2.0,
+    margin_mm: float = 40.0,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Maps of the brain smoothed to ``spacing_mm`` and padded with nothing by ``margin_mm``.
+
+    Parameters
+    ----------
+    fields : sequence of (X, Y, Z) ndarrays
+    affine : (4, 4) ndarray, voxel index to template mm
+    spacing_mm, margin_mm : float
+
+    Returns
+    -------
+    maps : list of float32 ndarrays
+    affine : (4, 4) ndarray, of their grid
+    """
+    size = voxel_sizes(affine)
+    pad = np.ceil(margin_mm / size).astype(int)
+    step = np.maximum(1, np.rint(spacing_mm / size)).astype(int)
+    maps = [thinned(field, pad, step) for field in fields]
+    out = np.array(affine, dtype=np.float64)
+    out[:3, 3] -= affine[:3, :3] @ pad
+    out[:3, :3] *= step
+    return maps, out
+
+
+def thinned(field: np.ndarray, pad: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Pad a map with nothing, blur it by half a step and keep every ``step``-th voxel.
+
+    Padding and voxels that are dropped anyway are not blurred; the result is the same bits.
+
+    Parameters
+    ----------
+    field : (X, Y, Z) ndarray
+    pad : (3,) int, voxels added on each side
+    step : (3,) int
+
+    Returns
+    -------
+    float32 ndarray, ``ceil((n + 2 pad) / step)`` voxels along each axis
+    """
+    out = np.asarray(field, np.float32)
+    for axis, (p, s) in enumerate(zip(pad, step, strict=True)):
+        reach = int(TRUNCATE * 0.5 * s + 0.5)
+        left = max(0, (p - reach) // s)  # kept voxels that see nothing of the map
+        total = -(-(out.shape[axis] + 2 * p) // s)
+        near = min(p, reach + s)
+        out = np.pad(out, [(p - left * s, near) if a == axis else (0, 0) for a in range(3)])
+        out = ndimage.gaussian_filter1d(out, 0.5 * s, axis=axis)
+        out = out[tuple(slice(None, None, s if a == axis else 1) for a in range(3))]
+        out = out[tuple(slice(total - left if a == axis else None) for a in range(3))]
+        right = total - left - out.shape[axis]
+        out = np.pad(out, [(left, right) if a == axis else (0, 0) for a in range(3)])
+    return out
