@@ -7,6 +7,7 @@ from numba import njit
 
 from gmmseg.affines import voxel_sizes
 from gmmseg.spatial.blur import blurred
+from gmmseg.spatial.boxes import box_of
 from gmmseg.threads import spread
 
 CLASSES = ("GM", "WM", "CSF", "deep GM", "bone", "soft", "air")
@@ -16,6 +17,9 @@ PARTS = {
     "brainstem WM": "WM", "cerebellar GM": "GM", "cerebellar WM": "WM",
 }  # fmt: skip
 """Parts of classes that have an intensity of their own, and the class that each is part of."""
+
+BRAIN = 0.2
+"""Share of the brain's classes from which a place counts as brain: its rim is soft."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +68,18 @@ class TissueAtlas:
         maps = blurred(self.maps, sigma_mm / size, step.tolist())
         return replace(self, maps=maps, affine=self.affine @ np.diag([*step, 1.0]), shares=None)
 
+    def around_brain(self, margin_mm: float) -> "TissueAtlas":
+        """Return the atlas as far as ``margin_mm`` beyond where a fifth of the head is brain."""
+        n = self.n_inside
+        inside = np.empty(self.maps.shape[:3], bool)
+        spread(_holds, len(inside), self.maps, n, BRAIN, inside)
+        size = voxel_sizes(self.affine)
+        box = box_of(inside, np.ceil(margin_mm / size).astype(int).tolist())
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+        shares = None if self.shares is None else self.shares[box].copy()
+        return replace(self, maps=self.maps[box].copy(), affine=affine, shares=shares)
+
     def parted(self) -> "TissueAtlas":
         """Return the atlas with :data:`PARTS` as classes, where it knows them.
 
@@ -104,6 +120,20 @@ class Blurred:
     def of(cls, atlas: TissueAtlas) -> "Blurred":
         """Blur an atlas, with the head around the brain."""
         return cls(atlas.smoothed(6.0), atlas.smoothed(1.5))
+
+
+@njit(cache=True, nogil=True)
+def _holds(
+    first: int, stop: int, maps: np.ndarray, n_classes: int, least: float, out: np.ndarray
+) -> None:
+    """Write where the first so many classes together have more than ``least``."""
+    for i in range(first, stop):
+        for j in range(maps.shape[1]):
+            for k in range(maps.shape[2]):
+                total = 0.0
+                for c in range(n_classes):
+                    total += maps[i, j, k, c]
+                out[i, j, k] = total > least
 
 
 @njit(cache=True, nogil=True)

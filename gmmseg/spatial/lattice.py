@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
-from gmmseg.spatial.atlas import TissueAtlas
+from gmmseg.spatial.atlas import BRAIN, TissueAtlas
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.threads import spread
@@ -142,7 +142,7 @@ def sample_lattice(
     everywhere = Lattice(
         coarse, ~nothing, nothing, spacing, to_template, np.zeros(3, int), np.asarray(step)
     )
-    inside = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(coarse.shape) > 0.2
+    inside = prior_at(everywhere, atlas)[:, : atlas.n_inside].sum(1).reshape(coarse.shape) > BRAIN
     brain = (inside if mask is None else mask) & np.isfinite(coarse)
     if not inside.any() or np.count_nonzero(brain) < MIN_SAMPLES:
         raise InputError(NO_BRAIN)

@@ -25,7 +25,7 @@ from gmmseg.spatial.brainlabels import label_brain
 from gmmseg.spatial.carry import TemplateMap
 from gmmseg.spatial.fractions import brain_fractions, check_tissues
 from gmmseg.spatial.jointfit import decided_fit
-from gmmseg.spatial.lattice import Lattice, lattice_step, sample_lattice
+from gmmseg.spatial.lattice import MARGIN_MM, Lattice, lattice_step, sample_lattice
 from gmmseg.spatial.lost import lost_slices, remark, without
 from gmmseg.threads import n_threads, on_threads, spread, use_threads
 from gmmseg.tissues import BrainSegmentation
@@ -105,6 +105,7 @@ def _segmented(
         lattice, affine = _aligned(replace(head, data=evened), atlas, blurred)
         del evened
     del blurred
+    atlas = atlas.around_brain(2 * MARGIN_MM)  # samples, and room for their displacement
     if head.mask is not None:
         atlas = atlas.without_head()  # first: the fewer classes, the less to copy
     if settings.parts:

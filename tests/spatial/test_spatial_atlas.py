@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gmmseg.spatial.atlas import CLASSES, PARTS
+from gmmseg.spatial.sampling import sample_prior
 from gmmseg.template import icbm_head_atlas
 
 
@@ -40,6 +41,20 @@ def test_without_the_head_classes_of_the_brain_stay_and_the_rest_is_one(atlas):
     without = atlas.without_head()
     assert np.array_equal(without.maps[..., :n], atlas.maps[..., :n])
     assert np.array_equal(without.maps[..., n], atlas.maps[..., n:].sum(-1))
+
+
+def test_around_the_brain_points_have_what_they_had_in_half_the_voxels(atlas, rng):
+    near = atlas.around_brain(32.0)
+    assert near.maps.size < 0.6 * atlas.maps.size
+    points = rng.uniform((-75, -110, -50), (75, 75, 85), (500, 3))  # mm, in and around the brain
+    whole, part = (np.empty((len(points), len(CLASSES)), np.float32) for _ in range(2))
+    for which, prior in ((atlas, whole), (near, part)):
+        to_voxel = np.linalg.inv(which.affine)
+        sample_prior(which.maps, points @ to_voxel[:3, :3].T + to_voxel[:3, 3], prior)
+    np.testing.assert_allclose(part, whole, atol=1e-5)
+    far = whole[:, : atlas.n_inside].sum(1) < 0.01
+    assert 50 < np.count_nonzero(far) < 450  # negative control: both kinds of places
+    assert near.parted().names == atlas.parted().names
 
 
 @pytest.mark.parametrize(
