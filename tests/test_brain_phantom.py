@@ -9,12 +9,12 @@ import pytest
 from phantom import BOUNDS, check_labels
 
 import gmmseg
+from gmmseg import headscan
 from gmmseg.metrics import calibration_error, dice, dice_per_label
 from gmmseg.settings import BrainSettings
 from gmmseg.simulate import perturb
 from gmmseg.simulate.fields import bias_field
 from gmmseg.spatial import jointfit
-from gmmseg.workflows import brain
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_brain_that_was_resampled_has_no_seam_of_csf(scan, sample_truth, monke
     sharp, brain_dice, csf = found()
     assert sharp is True
     assert brain_dice > 0.985
-    monkeypatch.setattr(brain, "without_faded_edge", lambda data, mask: mask)
+    monkeypatch.setattr(headscan, "without_faded_edge", lambda data, mask: mask)
     sharp, seam_dice, seam_csf = found()
     assert sharp is False
     assert seam_dice < brain_dice - 0.01  # negative control
