@@ -15,6 +15,7 @@ from gmmseg.settings import BrainSettings
 from gmmseg.simulate import perturb
 from gmmseg.simulate.fields import bias_field
 from gmmseg.spatial import jointfit
+from gmmseg.workflows import brain
 
 
 @pytest.fixture(scope="module")
