@@ -84,11 +84,20 @@ def _closed(brain: np.ndarray) -> np.ndarray:
 def region_maps() -> tuple[np.ndarray, np.ndarray]:
     """Where the packaged template has each of :data:`gmmseg.spatial.regions.REGIONS`.
 
+    They are found in two seconds, once, and then kept, as the head atlas is.
+
     Returns
     -------
     maps : (X, Y, Z, 3) float32 ndarray, 0..1
     affine : (4, 4) ndarray, voxel index to template mm
     """
+    sources = (Path(__file__), *_CODE, *(_path(name) for name in ("gm", "wm")))
+    maps, affine = kept("icbm-regions", sources, _found)
+    return maps, affine
+
+
+def _found() -> tuple[np.ndarray, np.ndarray]:
+    """Maps of the regions, and their affine."""
     from gmmseg.spatial import regions
 
     (grey, affine), (white, _) = (_load(name) for name in ("gm", "wm"))

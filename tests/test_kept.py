@@ -119,3 +119,19 @@ def test_the_atlas_from_the_folder_is_bit_for_bit_the_one_that_was_made(folder):
     assert np.array_equal(found.maps, made.maps)
     assert np.array_equal(found.affine, made.affine)
     assert (found.names, found.labels) == (made.names, made.labels)
+
+
+def test_regions_of_the_template_are_found_once_and_are_the_same_bits_from_the_folder(
+    folder, monkeypatch
+):
+    template.region_maps.cache_clear()
+    made = template.region_maps()
+    assert len(list(folder.iterdir())) == 1
+
+    template.region_maps.cache_clear()
+    monkeypatch.setattr(template, "_found", None)  # nobody looks for them again
+    found = template.region_maps()
+
+    assert found[0] is not made[0]
+    assert np.array_equal(found[0], made[0])
+    assert np.array_equal(found[1], made[1])
