@@ -145,16 +145,16 @@ def load_ahead(
 def taken(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> tuple[TissueAtlas, Blurred]:
     """:func:`head_atlas`, and as the alignment sees it, for one run.
 
-    The packaged atlas is not kept beyond: it takes a tenth of a second to read, and 100 MB that
+    The packaged atlas does not stay beyond: it takes a tenth of a second to read, and 100 MB that
     nobody needs where memory is fullest.
     """
     found = head_atlas(atlas, names)
     blurred = _blurred(found)
     _blurred.cache_clear()
     if not atlas:
-        from gmmseg.template import icbm_head_atlas
+        from gmmseg.template import let_go
 
-        icbm_head_atlas.cache_clear()
+        let_go()
     return found, blurred
 
 

@@ -22,6 +22,8 @@ FOLDER = "GMMSEG_CACHE"
 PIECE_BYTES = 1 << 23  # inflated at a time
 GENERATIONS = 3  # of one name, for environments that share the folder; older ones are removed
 
+_stored: set[str] = set()  # names of arrays that a file has been seen to hold, or made to
+
 
 def kept(
     name: str, sources: Iterable[Path], make: Callable[[], tuple[np.ndarray, ...]]
@@ -51,16 +53,23 @@ def kept(
         return make()
     path = folder / f"{name}-{stamp}.z"
     # A damaged file fails its check sum, a shortened one ends early.
-    try:
-        return _unpacked(path.read_bytes())
-    except (OSError, ValueError, EOFError, isal_zlib.error):  # type: ignore[misc]
-        arrays = make()
+    with suppress(OSError, ValueError, EOFError, isal_zlib.error):  # type: ignore[arg-type]
+        arrays = _unpacked(path.read_bytes())
+        _stored.add(name)
+        return arrays
+    arrays = make()
     with suppress(OSError):
         _store(path, arrays)
+        _stored.add(name)
         generations = sorted(folder.glob(f"{name}-*.z"), key=lambda p: -p.stat().st_mtime)
         for old in generations[GENERATIONS:]:
             old.unlink(missing_ok=True)
     return arrays
+
+
+def is_stored(name: str) -> bool:
+    """Whether :func:`kept` has come by a file of that name, so that to read it again is cheap."""
+    return name in _stored
 
 
 def _folder() -> Path | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 
-from gmmseg.kept import kept
+from gmmseg.kept import is_stored, kept
 from gmmseg.labels import TISSUES
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ _CODE = tuple(
     Path(__file__).parent / "spatial" / f"{name}.py"
     for name in ("atlas", "blur", "components", "headatlas", "regions")
 )
+
+ATLAS = "icbm-head-atlas"
 
 
 @lru_cache(maxsize=1)
@@ -41,10 +43,16 @@ def icbm_head_atlas() -> TissueAtlas:
     Fonov et al. (2011), NeuroImage 54:313, doi 10.1016/j.neuroimage.2010.07.033.
     """
     sources = (Path(__file__), *_CODE, *(_path(name) for name in ("gm", "wm", "t1")))
-    maps, affine, shares = kept("icbm-head-atlas", sources, _made)
+    maps, affine, shares = kept(ATLAS, sources, _made)
     from gmmseg.spatial import atlas
 
     return atlas.TissueAtlas(maps, affine, atlas.CLASSES, atlas.LABELS, len(TISSUES), shares)
+
+
+def let_go() -> None:
+    """Forget the head atlas, unless no file keeps it and it would have to be made again."""
+    if is_stored(ATLAS):
+        icbm_head_atlas.cache_clear()
 
 
 def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -121,6 +121,22 @@ def test_the_atlas_from_the_folder_is_bit_for_bit_the_one_that_was_made(folder):
     assert (found.names, found.labels) == (made.names, made.labels)
 
 
+def test_an_atlas_that_no_file_keeps_stays_in_memory(folder, monkeypatch):
+    monkeypatch.setattr("gmmseg.kept._stored", set())
+    made = template._made()
+    monkeypatch.setattr(template, "_made", lambda: made)
+    with monkeypatch.context() as without:
+        without.setenv(FOLDER, "")
+        template.icbm_head_atlas.cache_clear()
+        atlas = template.icbm_head_atlas()
+        template.let_go()
+        assert template.icbm_head_atlas() is atlas
+    template.icbm_head_atlas.cache_clear()
+    atlas = template.icbm_head_atlas()
+    template.let_go()
+    assert template.icbm_head_atlas() is not atlas  # negative control: there is a file now
+
+
 def test_regions_of_the_template_are_found_once_and_are_the_same_bits_from_the_folder(
     folder, monkeypatch
 ):
