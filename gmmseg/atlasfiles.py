@@ -134,7 +134,13 @@ def head_atlas(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> TissueAt
 def load_ahead(
     atlas: Sequence[str] = (), names: Sequence[str] = (), threads: int | None = None
 ) -> None:
-    """Read and blur an atlas for the run that takes it next, on so many threads; None is all."""
+    """Read and blur an atlas for the run that takes it next, on so many threads; None is all.
+
+    Raises
+    ------
+    InputError
+        As :func:`head_atlas` does.
+    """
     found = head_atlas(atlas, names)
     from gmmseg.threads import on_threads  # it may be loaded while the atlas is read
 
@@ -147,6 +153,11 @@ def taken(atlas: Sequence[str] = (), names: Sequence[str] = ()) -> tuple[TissueA
 
     The packaged atlas does not stay beyond: it takes a tenth of a second to read, and 100 MB that
     nobody needs where memory is fullest.
+
+    Raises
+    ------
+    InputError
+        As :func:`head_atlas` does.
     """
     found = head_atlas(atlas, names)
     blurred = _blurred(found)

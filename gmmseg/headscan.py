@@ -10,7 +10,6 @@ from gmmseg import volume as volumes
 from gmmseg.affines import voxel_sizes
 from gmmseg.checks import InputError
 from gmmseg.layout import laid_out
-from gmmseg.settings import BrainSettings
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.brainlabels import MIN_VOXELS
 from gmmseg.spatial.faded import without_faded_edge
@@ -48,14 +47,15 @@ class HeadScan:
     offset: float
 
     @classmethod
-    def of(cls, scan: volumes.Volume, mask: np.ndarray | None, settings: BrainSettings) -> HeadScan:
+    def of(cls, scan: volumes.Volume, mask: np.ndarray | None, said: bool | None) -> HeadScan:
         """Make a scan ready.
 
         Parameters
         ----------
         scan : Volume
         mask : (X, Y, Z) bool ndarray, optional, the brain on the grid of the scan
-        settings : BrainSettings
+        said : bool, optional
+            Whether the scan was said to show a brain alone; None lets the scan tell.
 
         Raises
         ------
@@ -64,14 +64,14 @@ class HeadScan:
             if the scan was said to be stripped and no background stands apart.
         """
         canonical = volumes.to_canonical(scan)
-        data, stripped, faded = canonical.data, bool(settings.stripped), False
+        data, stripped, faded = canonical.data, bool(said), False
         if (unit := fitting_unit(data)) != 1.0:
             data = data / np.float32(unit)
         spacing = voxel_sizes(canonical.affine).round(4)  # equal grids, equal samples
         if mask is not None:
             mask = laid_out(volumes.turn(mask, scan), "C")
             check_size(mask, data, spacing)
-        elif settings.stripped is not False:
+        elif said is not False:
             mask = stripped_brain(data, spacing, force=stripped)
             if stripped and mask is None:
                 raise InputError(

@@ -111,7 +111,13 @@ class TissueAtlas:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blurred:
-    """An atlas as the coarse climbs see it, and the fine ones."""
+    """An atlas as the alignment sees it.
+
+    Attributes
+    ----------
+    coarse, fine : TissueAtlas
+        Blurred by 6 mm, for climbs from far, and by 1.5 mm (standard deviations).
+    """
 
     coarse: TissueAtlas
     fine: TissueAtlas

@@ -23,7 +23,7 @@ MIN_PRIOR = 0.01  # of all tissues together, for a place to be looked at
 ROOM = 2  # lattice points around such places
 BALANCE = 0.3
 """Nats for the brain against what lies around it, where values that speak for it count by half."""
-FOR_BRAIN = float(np.exp(-BALANCE))
+OUTSIDE_FACTOR = float(np.exp(-BALANCE))  # a kernel would take the exponential at each voxel
 
 
 def brain_room(
@@ -121,7 +121,7 @@ def outside_weight(here: float, around: float, inside: float, outside: float) ->
     ``around`` are the prior of the brain, its fluid included, and of the head around it, ``inside``
     and ``outside`` those times the likelihood, per image unit. Measured in ``docs/design.md``.
     """
-    weight = FOR_BRAIN
+    weight = OUTSIDE_FACTOR
     if inside * around > outside * here:
         weight *= np.sqrt(inside * around / (outside * here))
     return weight

@@ -92,7 +92,7 @@ def _segmented(
         scan = volumes.read(image, volume=volume_index)
         given = None if mask is None else volumes.read_mask(mask, scan)
         lost = lost_slices(scan.data)
-        head = HeadScan.of(replace(scan, data=without(scan.data, lost)), given, settings)
+        head = HeadScan.of(replace(scan, data=without(scan.data, lost)), given, settings.stripped)
         atlas, blurred = maps.result()
         del maps  # which holds what it returned
 
