@@ -41,11 +41,6 @@ class Job:
     strict: bool = False  # for the record: whether the command is to fail with the self-check
 
     @property
-    def atlas(self) -> tuple[str, ...]:
-        """Words of ``--atlas``."""
-        return tuple(self.settings.get("atlas", ()))
-
-    @property
     def extra(self) -> tuple[str, ...]:
         """Images beside those that are always written; see :meth:`Outputs.all`."""
         return (derivatives.UNCERTAINTY,) if self.uncertainty else ()
@@ -60,8 +55,9 @@ class Job:
         if self.volume is not None:
             words += ["--volume", str(self.volume)]
         words += ["--regions"] if self.regions else []
-        for name, value in self.settings.items():
-            words += _option(name, value)
+        settings = BrainSettings(**self.settings)  # which takes one word for a list of one
+        for name in self.settings:
+            words += _option(name, getattr(settings, name))
         words += ["--uncertainty"] if self.uncertainty else []
         words += ["--strict"] if self.strict else []
         return [*words, *(["--overwrite"] if self.overwrite else [])]
@@ -111,18 +107,17 @@ def run_job(
     tell = watch or progress or _nobody
     tell("reading", 0.0)
     settings = BrainSettings(**job.settings)
-    names = atlasfiles.class_names(job.atlas, job.settings.get("atlas_names", ()))
+    names = atlasfiles.class_names(settings.atlas, settings.atlas_names)
     for option, asked in (("--regions", job.regions), ("--parts", job.settings.get("parts"))):
-        if asked and job.atlas:
+        if asked and settings.atlas:
             raise InputError(
                 f"{option} carries parts of the packaged atlas and cannot be used with --atlas; "
                 "give maps named CGM, SGM, BS and CBM instead."
             )
     labels.codes(names, job.labels)
     outputs = Outputs.of(job.scan, job.out)
-    pve = bool(job.settings.get("pve"))
-    targets = outputs.all(names, regions=job.regions, pve=pve, extra=job.extra)
-    inputs = (job.scan, job.mask, *atlasfiles.paths(job.atlas))
+    targets = outputs.all(names, regions=job.regions, pve=settings.pve, extra=job.extra)
+    inputs = (job.scan, job.mask, *atlasfiles.paths(settings.atlas))
     with permitted():
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     model = Thread(target=_load_model)  # while the scan is inflated

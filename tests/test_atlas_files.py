@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from gmmseg import atlasfiles, cli
-from gmmseg.batch import Job
+from gmmseg.batch import Job, run_job
 from gmmseg.checks import InputError
 from gmmseg.template import icbm_head_atlas
 
@@ -180,6 +180,14 @@ def test_a_job_repeats_its_atlas_and_regions(tmp_path):
     assert words[at : at + 4] == ["--atlas", "GM=a.nii", "--atlas", "b.nii"]
     assert words[words.index("--atlas-names") + 1] == "GM,WM"
     assert "--regions" in Job(tmp_path / "t1.nii", regions=True).command()
+    words = Job(tmp_path / "t1.nii", settings={"atlas": "maps.nii"}).command()
+    assert words[words.index("--atlas") + 1] == "maps.nii"
+
+
+def test_a_job_takes_one_file_for_an_atlas_by_its_name_alone(tmp_path, sample_t1):
+    job = Job(sample_t1, tmp_path / "out", settings={"atlas": str(tmp_path / "maps.nii")})
+    with pytest.raises(InputError, match=r"maps\.nii"):  # and not of one letter of it
+        run_job(job)
 
 
 @pytest.fixture
