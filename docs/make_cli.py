@@ -55,12 +55,13 @@ def row(option: click.Option, context: click.Context) -> str:
     """One line of the table of options."""
     names = ", ".join(f"`{o}`" for o in [*option.opts, *option.secondary_opts])
     if isinstance(option.type, click.Choice):
-        names += " " + " \\| ".join(f"`{c}`" for c in option.type.choices)
+        names += " " + " | ".join(f"`{c}`" for c in option.type.choices)
     elif not option.is_flag:
         names += f" `{option.metavar or option.type.name.upper()}`"
     text = " ".join((option.help or "").split()).replace("  ", " ")
     if option.show_default and not option.is_flag:
         text += f" Default: `{option.get_default(context)}`."
+    names, text = (cell.replace("|", "\\|") for cell in (names, text))
     return f"| {names} | {text} |"
 
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -97,6 +98,18 @@ def test_the_links_of_a_page_lead_to_files(page):
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_tables_of_a_page_are_whole(page):
+    """A blank line, or one cell too many, makes text of the rows of a table."""
+    lines = page.read_text("utf-8").split("\n")
+    cells = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
+    for n, (above, here) in enumerate(pairwise([0, *cells])):
+        if here and not above:
+            assert re.fullmatch(r"[|: -]+", lines[n + 1]), lines[n]
+        if here and above:
+            assert here == above, lines[n]
 
 
 def test_the_list_of_commands_is_what_the_commands_say():
