@@ -46,6 +46,14 @@ class HeadScan:
     unit: float
     offset: float
 
+    def summary(self) -> dict[str, object]:
+        """What was seen of the scan, for the record."""
+        return {
+            "stripped": self.stripped,
+            "offset taken off": round(self.offset, 4),
+            "faded edge left out": self.faded,
+        }
+
     @classmethod
     def of(cls, scan: volumes.Volume, mask: np.ndarray | None, said: bool | None) -> HeadScan:
         """Make a scan ready.

@@ -76,6 +76,13 @@ class AffineFit:
         """Where to climb on from."""
         return Start(self.matrix, self.size, self.cost)
 
+    def summary(self) -> dict[str, object]:
+        """The map and the way to it, for the record."""
+        return {
+            "affine": self.matrix.round(5).tolist(),
+            "affine objective": self.objective.round(6).tolist(),
+        }
+
 
 def fit_affine(
     points: np.ndarray,

@@ -50,6 +50,15 @@ class BrainLabels:
     noise: float
     mislabelled: float
 
+    def summary(self, gain: float = 1.0) -> dict[str, object]:
+        """What was decided about the Potts field, for the record; intensities times gain."""
+        return {
+            "coupling nats": round(self.strength, 3),
+            "coupling gains nats": round(self.gain, 4),
+            "temperature": round(self.temperature, 3),
+            "white noise": float(f"{gain * self.noise:.4g}"),
+        }
+
 
 def label_brain(
     corrected: np.ndarray,

@@ -71,6 +71,21 @@ class Decided:
     gaussians: Mapping[str, int]
     held: bool
 
+    def summary(self) -> dict[str, object]:
+        """What was decided, and by what figures, for the record."""
+        lengths = np.linalg.norm(self.fit.displacement, axis=-1)
+        return {
+            "bias field": self.bias,
+            "shading shared by GM and WM": round(float(np.sqrt(max(self.shading.shared, 0.0))), 4),
+            "variation not shared": round(float(np.sqrt(self.shading.apart)), 4),
+            "deformation": self.deformation,
+            "deformation gains nats": round(self.gain, 4) if np.isfinite(self.gain) else None,
+            "deformation costs nats": round(self.freedom, 4),
+            "largest displacement mm": round(float(lengths.max()), 2),
+            "Gaussians": {name: n for name, n in self.gaussians.items() if n},
+            "CSF held dark": self.held,
+        }
+
 
 def decided_fit(lattice: Lattice, atlas: TissueAtlas, settings: BrainSettings) -> Decided:
     """Fit mixture, bias field and displacement, without what is not worth its freedom.

@@ -113,7 +113,7 @@ def _segmented(
 
     stages.enter("fitting the model")
     decided = decided_fit(lattice, atlas, settings)
-    fit, shade = decided.fit, decided.shading
+    fit = decided.fit
 
     stages.enter("labelling")
     corrected = _log_correction(fit, lattice, shape, shading)
@@ -161,30 +161,14 @@ def _segmented(
         },
         stages=stages.finish(),
         decisions={
-            "stripped": head.stripped,
-            "offset taken off": round(head.offset, 4),
-            "faded edge left out": head.faded,
             "mask given": given is not None,
-            "bias field": decided.bias,
-            "shading shared by GM and WM": round(float(np.sqrt(max(shade.shared, 0.0))), 4),
-            "variation not shared": round(float(np.sqrt(shade.apart)), 4),
-            "deformation": decided.deformation,
-            "deformation gains nats": round(decided.gain, 4) if np.isfinite(decided.gain) else None,
-            "deformation costs nats": round(decided.freedom, 4),
-            "Gaussians": {name: n for name, n in decided.gaussians.items() if n},
-            "CSF held dark": decided.held,
-            "coupling nats": round(found.strength, 3),
-            "coupling gains nats": round(found.gain, 4),
-            "temperature": round(found.temperature, 3),
-            "white noise": float(f"{gain * found.noise:.4g}"),
+            **head.summary(),
             "atlas": list(settings.atlas) or "packaged",
-            "strong shading": shading is not None,
             "contrast": contrast.decide(settings.contrast, means),
-            "affine": affine.matrix.round(5).tolist(),
-            "affine objective": affine.objective.round(6).tolist(),
-            "largest displacement mm": round(
-                float(np.linalg.norm(fit.displacement, axis=-1).max()), 2
-            ),
+            "strong shading": shading is not None,
+            **decided.summary(),
+            **found.summary(gain),
+            **affine.summary(),
             **({} if mixed is None else mixed.summary(gain, head.offset)),
         },
         volume=scan,
