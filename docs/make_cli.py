@@ -17,7 +17,7 @@ def lines(command: click.Command, name: str) -> Iterator[str]:
     yield f"## `{name}`"
     yield ""
     usage = " ".join(
-        [name, *(["[OPTIONS]"] if options else []), *(a.name.upper() for a in arguments)]
+        [name, *(["[OPTIONS]"] if options else []), *(a.make_metavar(context) for a in arguments)]
     )
     if isinstance(command, click.Group):
         usage += " COMMAND …"

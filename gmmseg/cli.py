@@ -73,7 +73,7 @@ def main() -> None:
 @click.option(
     "--stripped/--whole-head",
     default=None,
-    help="Whether the skull has been removed from T1.  [default: look]",
+    help="Whether the skull has been removed from T1.  [default: detected from the scan]",
 )
 @click.option(
     "--contrast",
@@ -137,7 +137,7 @@ def main() -> None:
     "--parts/--no-parts",
     default=None,
     help="Whether thalamus, putamen, pallidum, brainstem, grey and white matter of the cerebellum "
-    "have an intensity of their own in the packaged atlas (they do if not given).",
+    "have an intensity of their own in the packaged atlas.  [default: parts]",
 )
 @click.option(
     "--atlas",

@@ -1,7 +1,7 @@
 """Images on disk and in memory: reading, orientation, grids, writing.
 
-With :mod:`gmmseg.imagefile` the only module that imports nibabel. What it hands on are plain arrays
-with a RAS+ mm affine.
+Together with :mod:`gmmseg.imagefile`, which opens and checks the file. What they hand on are plain
+arrays with a RAS+ mm affine.
 """
 
 from __future__ import annotations

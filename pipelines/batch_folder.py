@@ -9,21 +9,21 @@ IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".mnc", ".img")
 
 
 def main(folder: str, out: str = "derivatives/gmmseg") -> int:
-    """Write the derivatives of every scan, then list those that failed; returns the exit code."""
+    """Write the derivatives of each scan to the same subfolder of OUT; returns the exit code."""
     found = sorted(path for path in Path(folder).rglob("*") if path.name.endswith(IMAGES))
-    results = (Path(folder, "derivatives").resolve(), Path(out).resolve())
-    scans = [path for path in found if not set(results) & set(path.resolve().parents)]
-    failures: dict[Path, Exception] = {}
+    results = {Path(folder, "derivatives").resolve(), Path(out).resolve()}
+    scans = [path for path in found if not results & set(path.resolve().parents)]
+    failed = []
     for number, scan in enumerate(scans, start=1):
         print(f"[{number}/{len(scans)}] {scan}", file=sys.stderr)
         try:
-            print(run_job(Job(scan, Path(out))).written[0])
+            done = run_job(Job(scan, Path(out) / scan.parent.relative_to(folder)))
+            print(done.written[0])
+            sys.stderr.writelines(f"Warning: {w}\n" for w in done.segmentation.warnings)
         except Exception as error:  # noqa: BLE001 (one bad scan must not stop the others)
-            failures[scan] = error
-    for scan, reason in failures.items():
-        print(f"FAILED {scan}: {reason}", file=sys.stderr)
-    print(f"{len(scans) - len(failures)} of {len(scans)} scans done", file=sys.stderr)
-    return 1 if failures or not scans else 0
+            failed.append(f"FAILED {scan}: {error}\n")
+    sys.stderr.writelines([*failed, f"{len(scans) - len(failed)} of {len(scans)} scans done\n"])
+    return 1 if failed or not scans else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ def main(scan: str, out: str = "derivatives/gmmseg") -> int:
     except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    sys.stderr.writelines(f"Warning: {w}\n" for w in done.segmentation.warnings)
     for row in done.segmentation.volumes_ml():
         print(f"{row.name:6s} {row.from_probabilities:7.1f} mL")
     print(*done.written, sep="\n")

@@ -73,6 +73,7 @@ def save(data: np.ndarray, path: Path) -> None:
 
 
 def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     head = sample_head()
     save(np.round(head.image).astype(np.int16), folder / "sub-sim_T1w.nii.gz")
     save(head.labels, folder / "sub-sim_dseg.nii.gz")

@@ -35,7 +35,8 @@ def workflow(monkeypatch):
     def segment_brain(image, mask=None, settings=None, *, volume_index=None, progress=None):
         if image.path.name.startswith("bad"):
             raise ZeroDivisionError("what no one thought of")
-        return fake.segmentation(image, settings)
+        doubts = ("It is odd.",) if image.path.name.startswith("odd") else ()
+        return fake.segmentation(image, settings, doubts)
 
     fake.install_workflow(monkeypatch, segment_brain)
     monkeypatch.setattr(report, "draw", lambda *_, **__: Figure(figsize=(1, 1)))
@@ -61,6 +62,14 @@ def test_one_scan_is_segmented_and_its_volumes_printed(monkeypatch, workflow, tm
     assert str(tmp_path / "out" / "t1_dseg.nii.gz") in printed
 
 
+@pytest.mark.parametrize("name", ["brain_t1w.py", "batch_folder.py"])
+def test_a_doubtful_result_is_warned_of(monkeypatch, workflow, tmp_path, capsys, name):
+    scan = save_scan(tmp_path / "in" / "odd.nii.gz")
+    what = scan if name == "brain_t1w.py" else scan.parent
+    assert run(monkeypatch, name, what, tmp_path / "out") == 0
+    assert "Warning: It is odd.\n" in capsys.readouterr().err
+
+
 def test_one_bad_scan_is_one_sentence(monkeypatch, workflow, tmp_path, capsys):
     assert run(monkeypatch, "brain_t1w.py", tmp_path / "none.nii") == 2
     assert capsys.readouterr().err.endswith("none.nii does not exist.\n")
@@ -77,13 +86,21 @@ def test_a_folder_is_done_but_for_its_bad_scans_which_are_listed(
     out = tmp_path / "in" / "out"
     assert run(monkeypatch, "batch_folder.py", tmp_path / "in", out) == 1
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == [f"{out}/a_dseg.nii.gz", f"{out}/z_dseg.nii.gz"]
+    assert printed.out.splitlines() == [f"{out}/a_dseg.nii.gz", f"{out}/deep/z_dseg.nii.gz"]
     failed = [line for line in printed.err.splitlines() if line.startswith("FAILED")]
     assert [Path(line.split()[1].rstrip(":")).name for line in failed] == [
         "bad.nii.gz",
         "broken.nii",
     ]
     assert printed.err.endswith("2 of 4 scans done\n")
+
+
+def test_scans_of_one_name_in_different_folders_do_not_meet(monkeypatch, workflow, tmp_path):
+    for person in ("anna", "otto"):
+        save_scan(tmp_path / "in" / person / "t1.nii.gz")
+    assert run(monkeypatch, "batch_folder.py", tmp_path / "in", tmp_path / "out") == 0
+    found = sorted(path.parent.name for path in (tmp_path / "out").rglob("t1_dseg.nii.gz"))
+    assert found == ["anna", "otto"]
 
 
 def test_results_of_before_are_no_scans(monkeypatch, workflow, tmp_path, capsys):
