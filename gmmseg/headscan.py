@@ -18,6 +18,7 @@ from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.oversized import check_size
 
 MIN_EXTENT_MM = 10.0  # of the image, or the brain in it, along each axis
+MOST_EXTENT_MM = 2500.0  # of the image: a grown person, head to foot, and room
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +69,8 @@ class HeadScan:
         Raises
         ------
         InputError
-            If the scan is too small or too thin, if the mask is too small or can be no brain's, or
-            if the scan was said to be stripped and no background stands apart.
+            If the scan is too small, too thin or too long, if the mask is too small or can be no
+            brain's, or if the scan was said to be stripped and no background stands apart.
         """
         canonical = volumes.to_canonical(scan)
         data, stripped, faded = canonical.data, bool(said), False
@@ -109,6 +110,12 @@ def _check_extent(data: np.ndarray, mask: np.ndarray | None, spacing: np.ndarray
     if data.size < MIN_VOXELS:
         raise InputError(
             f"The image has {data.size} voxels; at least {MIN_VOXELS} of brain are needed."
+        )
+    if (longest := float((np.array(data.shape) * spacing).max())) > MOST_EXTENT_MM:
+        raise InputError(
+            f"The image is {longest / 1000:.3g} m long, more than a scanner shows (at most "
+            f"{MOST_EXTENT_MM / 1000:g} m are allowed); check the voxel size in the header, which "
+            f"is taken as mm."
         )
     extent = np.array(data.shape if mask is None else [c.stop - c.start for c in box_of(mask)])
     if (extent < 2).any() or (extent * spacing < MIN_EXTENT_MM).any():

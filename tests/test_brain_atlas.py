@@ -177,6 +177,20 @@ def test_an_oblique_grid_holds_the_same_atlas(coarse):
     assert np.abs(at(wrong) - at(expected)).mean() > 0.06
 
 
+@pytest.mark.parametrize(("times", "held"), [(0.04, "0.1"), (5.0, "216")])
+def test_maps_that_hold_no_human_brain_are_refused_for_their_voxel_size(coarse, times, held):
+    """A mouse, or micrometres; the same maps as they are, in slabs and halves are taken."""
+    maps, affine = coarse
+    stacked = np.stack([maps["GM"], maps["WM"]], axis=-1)
+    scale = np.diag([times, times, times, 1.0])
+    with pytest.raises(gmmseg.InputError, match=rf"hold a brain of {held}"):
+        maps_atlas(stacked, scale @ affine, ("GM", "WM"))
+    slab = stacked[:, :, 30:34].copy()
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [0, 0, 30]
+    assert np.isfinite(maps_atlas(slab, moved, ("GM", "WM")).maps).all()
+
+
 def test_an_atlas_far_from_mni_space_is_moved_there(coarse):
     """Where the alignment looks for it; nothing else changes."""
     maps, affine = coarse

@@ -255,6 +255,14 @@ def test_a_few_slices_of_a_brain_are_refused(scan, sample_truth, axis, masked):
         gmmseg.segment_brain(nib.Nifti1Image(given[0], scan.affine), given[1])
 
 
+@pytest.mark.parametrize("times", [20, 1000])
+def test_a_scan_longer_than_any_scanner_shows_is_refused_for_its_voxel_size(scan, times):
+    """Its header in tenths of a mm, or micrometres."""
+    affine = np.diag([times, times, times, 1.0]) @ scan.affine
+    with pytest.raises(gmmseg.InputError, match=r"m long, more than a scanner shows .*voxel size"):
+        gmmseg.segment_brain(nib.Nifti1Image(np.asarray(scan.dataobj), affine))
+
+
 def test_the_atlas_is_made_on_no_more_threads_than_were_asked_for(
     sample_t1, several_threads, monkeypatch
 ):

@@ -316,7 +316,10 @@ def _climb(
         hessian += to_linear.T @ stiffness @ to_linear
         improved = False
         for _ in range(8):
-            step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+            try:
+                step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+            except np.linalg.LinAlgError:  # flat: there is no way up from here
+                break
             trial = matrix.copy()
             trial[:3] += step.reshape(3, 4) @ unlocal
             if objective(trial) > value:

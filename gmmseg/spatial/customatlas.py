@@ -32,6 +32,9 @@ RIM_MM = 3.5  # how far the space of the CSF reaches beyond the packaged mask; s
 PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
 CLOSED_MM = 3.0  # half of the widest gap in a brain that is part of it
 FAR_MM = 10.0  # from where the alignment looks for a brain
+BRAIN_ML = (50.0, 20000.0)
+"""What maps may hold of brain: slabs of a human one, and one whose header has voxels of twice their
+length, but not a mouse (.5 mL), nor micrometres for mm."""
 
 
 def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> TissueAtlas:
@@ -59,7 +62,8 @@ def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> Ti
     ------
     InputError
         If there are fewer than two classes, a name occurs twice, or the maps are not
-        probabilities: negative, not finite, empty, overlapping, nowhere more than half.
+        probabilities: negative, not finite, empty, overlapping, nowhere more than half; or if
+        they hold far less or more than a brain.
     """
     _check_names(names, maps.shape[-1])
     grid, maps = np.asarray(affine, np.float64), _probabilities(maps, names)
@@ -68,7 +72,15 @@ def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> Ti
     solid = [k for k, name in enumerate(names) if name != CSF]
     tissue = np.clip(maps[..., solid].sum(-1), 0, 1)
     full = np.clip(maps.sum(-1), 0, 1)
-    brain = np.maximum(full, _filled(full, np.abs(np.diag(grid)[:3])))
+    size = np.abs(np.diag(grid)[:3])
+    held = float((full > 0.5).sum() * size.prod() / 1000)
+    if not BRAIN_ML[0] <= held <= BRAIN_ML[1]:
+        raise InputError(
+            f"The atlas maps hold a brain of {held:.1f} mL ({BRAIN_ML[0]:g} to {BRAIN_ML[1]:g} mL "
+            f"are allowed; a grown person's has 1000 to 2000); check the voxel size in their "
+            f"header, which is taken as mm."
+        )
+    brain = np.maximum(full, _filled(full, size))
     grid = _moved_to_mni(brain, grid)
     rim = RIM_MM
     if CSF in names:  # maps whose CSF reaches out to the bone need no rim of ours

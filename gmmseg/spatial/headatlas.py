@@ -129,6 +129,9 @@ def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     index = np.ogrid[tuple(slice(n) for n in inside.shape)]
     x, y, z = (np.abs(affine[i, i]) * index[i] + affine[i, 3] for i in range(3))
     region = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
+    out = np.zeros(inside.shape, np.float32)
+    if not region.any():  # maps of a slab elsewhere
+        return out
     size = np.abs(np.diag(affine)[:3])
     # What is out of reach of the box's edge does not change how deep a voxel of it lies.
     reach = np.ceil((DEEP_MM + 1) / size).astype(int)
@@ -136,7 +139,6 @@ def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     near = tuple(
         slice(max(0, low - r), high + 1 + r) for (low, high), r in zip(corners, reach, strict=True)
     )
-    out = np.zeros(inside.shape, np.float32)
     depth = ndimage.distance_transform_edt(inside[near] > 0.5, sampling=size)
     out[near] = ndimage.gaussian_filter(
         (region[near] & (depth > DEEP_MM)).astype(np.float32), 1.5 / size

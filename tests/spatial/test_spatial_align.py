@@ -244,6 +244,13 @@ def test_an_image_on_which_the_template_falls_flat_is_refused():
         align.fit_head(ramp, affine, Blurred.of(icbm_head_atlas()))
 
 
+def test_samples_that_the_atlas_says_nothing_of_leave_the_map_where_it_was(rng):
+    """As of a head in micrometres, read as mm: there is no slope, and no way up."""
+    points, bins = rng.uniform(1e5, 2e5, (2000, 3)), rng.integers(0, align.N_BINS, 2000)
+    fit = align.fit_affine(points, bins, Blurred.of(icbm_head_atlas()), [Start(np.eye(4))])
+    np.testing.assert_array_equal(fit.matrix, np.eye(4))
+
+
 def test_a_mask_of_a_few_voxels_is_refused():
     mask = np.zeros((30, 30, 30), bool)
     mask[10:13, 10:13, 10:13] = True
