@@ -102,12 +102,13 @@ def test_each_figure_of_the_fit_is_doubted_beyond_its_limit_and_only_there(resul
         assert name in selfcheck.failed(doubted)
 
 
-def test_a_brain_that_background_cuts_off_is_doubted_but_not_one_without_its_skull(result):
-    """As where slices outside the field of view were filled up with zeros."""
+@pytest.mark.parametrize("filling", [0, np.nan])
+def test_a_brain_that_background_cuts_off_is_doubted_but_not_one_without_its_skull(result, filling):
+    """As where slices outside the field of view were filled up."""
     labels = result.labels.copy()
     first = np.flatnonzero(labels.any((1, 2)))[0] + 8
     data = result.volume.data.copy()
-    data[:first] = 0
+    data[:first] = filling
     volume = dataclasses.replace(result.volume, data=data)
     big = np.diag([20.0, 20.0, 20.0, 1.0])
     cut = dataclasses.replace(result, volume=dataclasses.replace(volume, affine=big))

@@ -30,24 +30,31 @@ def lost_slices(data: np.ndarray) -> list[tuple[int, int]]:
     >>> data[:4], data[8, 0, 4] = np.arange(1600.0).reshape(40, 40), 1.0
     >>> lost_slices(data)  # the last slice has a speck of noise
     []
+    >>> data[2] = np.nan
+    >>> lost_slices(data)
+    []
     """
     found = []
     for axis in range(data.ndim):
         share = _share_shown(data, axis)
         busy = np.flatnonzero(share > BUSY)
         if busy.size:
-            between = range(busy[0], busy[-1])
-            found += [(axis, int(index)) for index in between if share[index] == 0]
+            planes, between = np.moveaxis(data, axis, 0), range(busy[0], busy[-1])
+            empty = [index for index in between if share[index] == 0]
+            found += [(axis, int(i)) for i in empty if np.isfinite(planes[i]).any()]
     return found
 
 
 def shown_box(data: np.ndarray) -> tuple[slice, slice, slice]:
-    """Where a scan (X, Y, Z) shows something: without slices of one value at either end.
+    """Where a scan (X, Y, Z) shows something: without slices of one value, or none, at either end.
 
     >>> data = np.arange(5 * 6 * 7, dtype=float).reshape(5, 6, 7)
     >>> data[:2] = 0
     >>> shown_box(data)
     (slice(2, 5, None), slice(0, 6, None), slice(0, 7, None))
+    >>> data[:, :, 4:] = np.nan
+    >>> shown_box(data)
+    (slice(2, 5, None), slice(0, 6, None), slice(0, 4, None))
     """
     sides = []
     for axis in range(data.ndim):
@@ -57,13 +64,21 @@ def shown_box(data: np.ndarray) -> tuple[slice, slice, slice]:
 
 
 def _share_shown(data: np.ndarray, axis: int) -> np.ndarray:
-    """(n,) share of each slice across an axis that differs from its corner; 0 for one value."""
+    """(n,) share of each slice across an axis that differs from its corner; 0 for one value.
+
+    Missing voxels differ from nothing.
+    """
     planes = np.moveaxis(data, axis, 0)
     few = planes[:, ::THIN, ::THIN]
-    share = np.asarray((few != few[:, :1, :1]).mean(axis=(1, 2)))
+    share = np.asarray(_differs(few, few[:, :1, :1]).mean(axis=(1, 2)))
     for index in np.flatnonzero(share == 0):  # what lies between the voxels looked at
-        share[index] = (planes[index] != planes[index, 0, 0]).mean()
+        share[index] = _differs(planes[index], planes[index, 0, 0]).mean()
     return share
+
+
+def _differs(values: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Whether values differ from that of a corner, which may be missing while they are not."""
+    return np.asarray((values != corner) & (values == values))
 
 
 def without(data: np.ndarray, slices: list[tuple[int, int]]) -> np.ndarray:
