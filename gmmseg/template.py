@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from gmmseg.spatial.atlas import TissueAtlas
 
 _CODE = tuple(
-    Path(__file__).parent / "spatial" / f"{name}.py"
-    for name in ("atlas", "blur", "components", "headatlas", "regions")
+    Path(__file__).parent / f"{name}.py"
+    for name in (
+        *("affines", "checks", "labels", "threads", "spatial/atlas", "spatial/blur"),
+        *("spatial/boxes", "spatial/components", "spatial/headatlas", "spatial/regions"),
+    )
 )
+"""All that the maps come through; a file that was made by other code is made anew."""
 
 ATLAS = "icbm-head-atlas"
 

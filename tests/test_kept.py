@@ -1,6 +1,9 @@
 """Arrays kept between runs: never older than what they were made of, never damaged."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,3 +154,17 @@ def test_regions_of_the_template_are_found_once_and_are_the_same_bits_from_the_f
     assert found[0] is not made[0]
     assert np.array_equal(found[0], made[0])
     assert np.array_equal(found[1], made[1])
+
+
+def test_the_kept_atlas_is_made_anew_when_any_code_it_came_through_changes():
+    """All modules that its makers load are among those whose content is in its name."""
+    code = (
+        "import sys; import gmmseg.spatial.headatlas, gmmseg.spatial.regions\n"
+        "import gmmseg.spatial.components\n"
+        "print(*[m.__file__ for n, m in sys.modules.items() if n.startswith('gmmseg')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {Path(file).resolve() for file in run.stdout.split()}
+    makers = {path for path in loaded if path.name != "__init__.py"}
+    assert {"headatlas.py", "affines.py"} <= {path.name for path in makers}
+    assert makers <= {path.resolve() for path in template._CODE}
