@@ -6,9 +6,10 @@ loops takes numba three times as long to compile, and most of a first run is com
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,9 +84,11 @@ def spread(kernel: Callable[..., None], n: int, *args: Any) -> None:
     try:
         _work(kernel, starts, size, n, args)
     finally:  # nothing is written any more when this returns, also on Ctrl-C
-        for other in others:
-            if not other.cancel():  # what has not begun by now has nothing left to do
-                other.result()
+        # What has not begun by now has nothing left to do.
+        running = [other for other in others if not other.cancel()]
+        wait(running)
+    for other in running:
+        other.result()
 
 
 def spread_blocks(kernel: Callable[..., None], n: int, *args: Any) -> None:
@@ -126,8 +129,12 @@ def spread_calls(function: Callable[[Any], Any], items: Sequence[Any]) -> list[A
 def _work(
     kernel: Callable[..., None], starts: Iterator[int], size: int, n: int, args: tuple[Any, ...]
 ) -> None:
-    for first in starts:
-        kernel(first, min(first + size, n), *args)
+    try:
+        for first in starts:
+            kernel(first, min(first + size, n), *args)
+    except BaseException:
+        collections.deque(starts, maxlen=0)  # the others stop after the range that they are at
+        raise
 
 
 def _workers() -> ThreadPoolExecutor:

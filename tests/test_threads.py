@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -103,6 +104,29 @@ def test_nothing_runs_on_after_an_interrupt(two):
     with pytest.raises(KeyboardInterrupt):
         spread(kernel, 2)
     assert len(ended) == 1
+
+
+def test_nothing_runs_on_after_an_error_on_one_of_many_threads(monkeypatch):
+    """Not on those either that come after the one that failed; and nobody begins anything new."""
+    met, ended, n = threading.Barrier(4, timeout=20), [], 400
+    monkeypatch.setattr(threads, "n_threads", lambda: 4)
+    with ThreadPoolExecutor(4) as pool:
+        monkeypatch.setattr(threads, "_pool", pool)
+
+        def kernel(first, stop):
+            if first < 100:  # the first range of each thread
+                met.wait()
+            if first == 25:
+                raise ValueError("seven")
+            time.sleep(0.1)
+            ended.append(first)
+
+        with pytest.raises(ValueError, match="seven"):
+            spread(kernel, n)
+        at_once = len(ended)
+        time.sleep(0.3)
+        assert len(ended) == at_once
+        assert at_once < 10  # of sixteen ranges
 
 
 def test_who_finds_all_workers_busy_does_it_alone(two):
