@@ -57,16 +57,20 @@ def _unary(first: int, stop: int, log_joint: np.ndarray, q: np.ndarray) -> None:
 def _unsettled(
     first: int, stop: int, q: np.ndarray, active: np.ndarray, sure: float, state: np.ndarray
 ) -> None:
-    """Active voxels are due unless all classes but one have below ``sure``."""
+    """Active voxels are due unless all classes but one have below ``sure`` together."""
     _, ny, nz, n_classes = q.shape
     for i in range(first, stop):
         for j in range(ny):
             for k in range(nz):
-                most = q[i, j, k, 0]
+                best = 0
                 for c in range(1, n_classes):
-                    most = max(most, q[i, j, k, c])
-                due = active[i, j, k] and 1 - most >= sure
-                state[i, j, k] = DUE if due else SETTLED
+                    if q[i, j, k, c] > q[i, j, k, best]:
+                        best = c
+                rest = 0.0  # one less the largest would be 0 from 6e-8 on
+                for c in range(n_classes):
+                    if c != best:
+                        rest += q[i, j, k, c]
+                state[i, j, k] = DUE if active[i, j, k] and rest >= sure else SETTLED
 
 
 @njit(cache=True, nogil=True)

@@ -111,6 +111,19 @@ def test_voxels_left_as_they_are_would_hardly_change(rng, beta):
     assert np.abs(coarse - all_of_it).max() > 0.02
 
 
+@pytest.mark.parametrize("beta", [2.0, 5.0, 10.0])
+def test_a_voxel_however_sure_changes_where_its_neighbours_outweigh_it(beta):
+    """Its other class has less than float32 tells from nothing beside one."""
+    log_joint = np.zeros((5, 5, 5, 2), np.float32)
+    log_joint[..., 0] = 30.0
+    log_joint[2, 2, 2] = 0.0, 18.0
+    active = np.ones((5, 5, 5), bool)
+    q, _ = mean_field(log_joint, active, (1, 1, 1), beta, tol=-1)
+    exact, _ = mean_field(log_joint, active, (1, 1, 1), beta, tol=-1, still=0)
+    np.testing.assert_allclose(q[2, 2, 2], exact[2, 2, 2], rtol=0.01)
+    assert (q[2, 2, 2, 0] > 0.5) == (beta > 3)
+
+
 def test_without_coupling_the_field_is_the_posterior_of_each_voxel(rng):
     log_joint, active = problem(rng)
     q, bound = mean_field(log_joint, active, (1, 1, 1), 0.0)
