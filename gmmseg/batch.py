@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from gmmseg import atlasfiles, derivatives, labels, staging, volume
+from gmmseg import atlasfiles, derivatives, labels, provenance, staging, volume
 from gmmseg.checks import InputError, permitted
 from gmmseg.derivatives import Outputs
 from gmmseg.settings import BrainSettings
@@ -27,7 +28,15 @@ SWITCHES = {"stripped": ("--stripped", "--whole-head"), "parts": ("--parts", "--
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One scan to segment."""
+    """One scan to segment.
+
+    Paths may be given as str.
+
+    Raises
+    ------
+    InputError
+        If there is no such setting, or a path is none.
+    """
 
     scan: Path
     out: Path = Path("derivatives/gmmseg")
@@ -39,6 +48,18 @@ class Job:
     regions: bool = False  # also write cortex, deep grey matter, brainstem and cerebellum
     uncertainty: bool = False  # write the map of the entropy, too
     strict: bool = False  # for the record: whether the command is to fail with the self-check
+
+    def __post_init__(self) -> None:
+        for name in ("scan", "out", "mask"):
+            value = getattr(self, name)
+            if not isinstance(value, str | os.PathLike) and not (name == "mask" and value is None):
+                raise InputError(f"The {name} of a job must be a path; got {value!r}.")
+            if value is not None:
+                object.__setattr__(self, name, Path(value))
+        known = [one.name for one in fields(BrainSettings)]
+        for name in self.settings:
+            if name not in known:
+                raise InputError(f"There is no setting {name!r}; there are {', '.join(known)}.")
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -117,7 +138,8 @@ def run_job(
     labels.codes(names, job.labels)
     outputs = Outputs.of(job.scan, job.out)
     targets = outputs.all(names, regions=job.regions, pve=settings.pve, extra=job.extra)
-    inputs = (job.scan, job.mask, *atlasfiles.paths(settings.atlas))
+    maps = atlasfiles.paths(settings.atlas)
+    inputs = (job.scan, job.mask, *maps)
     with permitted():
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     model = Thread(target=_load_model)  # while the scan is inflated
@@ -126,6 +148,7 @@ def run_job(
     mask = None if job.mask is None else volume.read_mask(job.mask, scan)
     with suppress(InputError):  # told where the atlas is used
         atlasfiles.load_ahead(settings.atlas, settings.atlas_names, settings.threads)
+    read = provenance.inputs(job.scan, job.mask, maps)  # the model is still being loaded
     description = job.out / "dataset_description.json"
     if outputs.is_bids and not description.exists():
         targets = (*targets, description)
@@ -136,7 +159,7 @@ def run_job(
     with staging.staged(job.out, targets, new=new, stale=stale) as stage:
         tell("importing", 0.0)
         model.join()
-        from gmmseg import provenance, regions, report, selfcheck
+        from gmmseg import regions, report, selfcheck
         from gmmseg.threads import n_threads, use_threads
         from gmmseg.workflows.brain import segment_brain
 
@@ -158,8 +181,7 @@ def run_job(
             tell("drawing", 1.0)
             notes = provenance.record(
                 result,
-                scan=job.scan,
-                mask=job.mask,
+                read=read,
                 labels=job.labels,
                 command=job.command(),
                 checks=checks,

@@ -251,7 +251,8 @@ def brain(
     except (KeyboardInterrupt, SystemError) as error:
         if not interrupted(error):
             raise
-        click.echo("Interrupted; nothing was written.", err=True)
+        what = error.args[0] if isinstance(error, KeyboardInterrupt) and error.args else ""
+        click.echo(f"Interrupted; {what or 'nothing was written'}.", err=True)
         sys.exit(130)
     for warning in done.segmentation.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import gmmseg
-from gmmseg import atlasfiles
 from gmmseg.affines import voxel_sizes
+from gmmseg.checks import InputError
 
 if TYPE_CHECKING:
     from gmmseg.selfcheck import Check
@@ -27,11 +27,36 @@ _PAIRS = {"hdr": "img", "head": "brik", "par": "rec"}  # of one image, header an
 _PAIRED = re.compile(r"(.+\.)(hdr|img|head|brik|par|rec)(?:\.gz|\.bz2)?", re.I)
 
 
+def inputs(scan: Path, mask: Path | None, maps: Sequence[Path] = ()) -> dict[str, Any]:
+    """Paths and check sums of what goes into a run, for :func:`record`; as it is read, not after.
+
+    Parameters
+    ----------
+    scan, mask : Path
+    maps : sequence of Path, of an atlas of the user's
+
+    Raises
+    ------
+    InputError
+        If one of them can no longer be read.
+    """
+    try:
+        return {
+            "scan": _files(scan),
+            "mask": None if mask is None else _files(mask),
+            "atlas": [_files(path) for path in maps],
+        }
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} can no longer be read ({error.strerror}); is it being moved or "
+            f"written to?"
+        ) from error
+
+
 def record(
     segmentation: BrainSegmentation,
     *,
-    scan: Path,
-    mask: Path | None,
+    read: Mapping[str, Any],
     labels: str,
     command: Sequence[str],
     checks: Sequence[Check] = (),
@@ -42,8 +67,7 @@ def record(
     Parameters
     ----------
     segmentation : BrainSegmentation
-    scan, mask : Path
-        Files that went in, hashed here.
+    read : mapping, from :func:`inputs`
     labels : str
         Convention of the label image.
     command : sequence of str
@@ -52,6 +76,10 @@ def record(
         The self-check of the segmentation.
     files : sequence of Path
         What the run writes, told by name: a later one knows by it what is left over.
+
+    Returns
+    -------
+    dict of what JSON knows
     """
     result = segmentation
     content = {
@@ -59,14 +87,14 @@ def record(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(command),
         "scan": {
-            **_files(scan),
+            **read["scan"],
             "shape": result.volume.shape,
             "voxel_size_mm": voxel_sizes(result.volume.affine),
             "affine": result.volume.affine,
             "missing_voxels": result.volume.n_missing,
         },
-        "mask": None if mask is None else _files(mask),
-        "atlas": [_files(path) for path in atlasfiles.paths(getattr(result.settings, "atlas", ()))],
+        "mask": read["mask"],
+        "atlas": read["atlas"],
         "labels": labels,
         "files": [path.name for path in files],
         "settings": asdict(result.settings),
@@ -74,7 +102,7 @@ def record(
         "warnings": result.warnings,
         "self_check": [check.record() for check in checks],
         "seconds": result.stages,
-        "objective_nats_per_voxel": result.objective,
+        "objective_nats_per_sample": result.objective,
         "potts_objective_nats_per_voxel": result.potts_objective,
         "components": components(result),
         "software": {

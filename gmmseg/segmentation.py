@@ -27,7 +27,7 @@ class Segmentation:
     names: tuple[str, ...]  # of the K classes
     mixture: Mixture  # Gaussians of the intensities
     component_names: tuple[str, ...]  # class of each component of `mixture`
-    objective: np.ndarray  # (T,) float64, nats per voxel or pixel, of the fit
+    objective: np.ndarray  # (T,) float64, of the fit, nats per voxel or pixel that it saw
     decisions: Mapping[str, object]  # what automatic settings came to
     settings: Any  # what the workflow was told; a frozen dataclass
     warnings: tuple[str, ...] = ()

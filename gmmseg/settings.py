@@ -49,6 +49,11 @@ class BrainSettings:
     atlas, atlas_names : tuple of str
         Tissue maps to use in place of the packaged ones, and their names; see
         :func:`gmmseg.atlasfiles.find_maps`.
+
+    Raises
+    ------
+    InputError
+        If a setting is of the wrong kind or out of range.
     """
 
     mrf: float | str = "auto"
@@ -84,6 +89,7 @@ class BrainSettings:
         for name, number in self.gaussians.items():
             if not (_is_whole(number) and 1 <= number <= 6):
                 raise InputError(f"gaussians must be 1 to 6 for each class; got {name}={number!r}.")
+        object.__setattr__(self, "gaussians", dict(self.gaussians))
         if self.threads is not None and not (_is_whole(self.threads) and self.threads >= 1):
             raise InputError(f"threads must be 1 or more; got {self.threads!r}.")
         if not (_is_real(self.bias_fwhm) and 30 <= self.bias_fwhm <= 300):

@@ -7,13 +7,14 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import current_thread, main_thread
 
 from gmmseg.checks import InputError
 
 _IMAGE_FOLDERS = ".zarr"  # folders that are one image, and may be replaced like files
+BEFORE = "before"  # folder of what is being replaced, below that of what replaces it
 NAME_MAX = 255  # of a file, where the system does not say how long one may be
 
 
@@ -115,7 +116,8 @@ def staged(
 
     The folder lies inside ``folder``, so that the renaming at the end stays on one disk and a
     folder that cannot be written is noticed at the start. Whatever ends the block early, Ctrl-C
-    included, leaves the disk as it was.
+    included, leaves the disk as it was. Once the block has ended signals wait until all is in its
+    place; a KeyboardInterrupt that comes of one has a word on that for its argument.
 
     Parameters
     ----------
@@ -144,14 +146,22 @@ def staged(
             f"The output folder {folder} cannot be written ({error.strerror}); "
             f"choose another with -o."
         ) from error
+    published = False
     try:
         yield stage
         check_free(new)
-        with writing(folder):
+        with _uninterrupted(), writing(folder):
             _publish(stage, targets, stale)
+            published = True
+    except KeyboardInterrupt as stop:
+        if published:
+            raise KeyboardInterrupt("all was written") from stop
+        raise
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        _remove_empty(created)
+        with _uninterrupted():
+            if not _holds_files(stage / BEFORE):
+                shutil.rmtree(stage, ignore_errors=True)
+            _remove_empty(created)
 
 
 @contextmanager
@@ -167,7 +177,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def _publish(stage: Path, targets: Sequence[Path], stale: Sequence[Path]) -> None:
     """Move every staged file to its target, stale ones away; on failure put everything back."""
-    before = stage / "before"
+    before = stage / BEFORE
     before.mkdir()
     staged = [target for target in targets if (stage / target.name).exists()]
     moved: list[Path] = []
@@ -180,30 +190,45 @@ def _publish(stage: Path, targets: Sequence[Path], stale: Sequence[Path]) -> Non
         for old in stale:
             if old.exists():
                 old.replace(before / old.name)
-    except BaseException:
-        with _uninterrupted():
-            for target in (*staged, *stale):
+    except BaseException as error:
+        for target in (*staged, *stale):
+            with suppress(OSError):  # the others all the same
                 if target in moved:
                     _remove(target)
                 if (before / target.name).exists():
                     (before / target.name).replace(target)
+        if _holds_files(before):
+            raise InputError(
+                f"Writing the results failed ({error}), and so did putting back those that were "
+                f"there before; they are in {before}."
+            ) from error
         raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the block ends, or a second one would lose what is being put back."""
-    if current_thread() is not main_thread():  # where no interrupt arrives
+    """Ctrl-C and the like wait until the block ends: they would lose what is being moved."""
+    if current_thread() is not main_thread():  # where no signal arrives
         yield
         return
     missed: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _: missed.append(number))
+    usual = {
+        number: signal.signal(number, lambda number, _: missed.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not None  # which could not be put back
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
         if missed:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(missed[0])
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,6 @@
 """One job: everything is written or nothing, and nothing that was there is lost."""
 
 import json
-import signal
 from pathlib import Path
 
 import fake
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from jobs import fail_at, files
 
-from gmmseg import report, staging, volume
+from gmmseg import report, volume
 from gmmseg.batch import Job, run_job
 from gmmseg.checks import InputError
 from gmmseg.settings import BrainSettings
@@ -180,43 +179,34 @@ def test_an_unknown_label_scheme_is_refused_first(tmp_path):
         run_job(Job(tmp_path / "nothing.nii", labels="itk"))
 
 
-def test_a_second_interrupt_does_not_lose_what_the_first_one_puts_back(tmp_path, monkeypatch):
-    targets = [tmp_path / name for name in "abc"]
-    for target in targets:
-        target.write_text("old")
-    replace, calls = Path.replace, []
-
-    def slow(path, target):
-        """An interrupt as the second file is published, and one as the first is put back."""
-        calls.append(path.parent.name)
-        if len(calls) in (4, 5):
-            signal.raise_signal(signal.SIGINT)
-        return replace(path, target)
-
-    monkeypatch.setattr(Path, "replace", slow)
-
-    def publish():
-        with staging.staged(tmp_path, targets) as stage:
-            for target in targets:
-                (stage / target.name).write_text("new")
-
-    with pytest.raises(KeyboardInterrupt):
-        publish()
-    assert calls.count("before") == 2  # `a` and `b`; nothing had been done to `c`
-    assert files(tmp_path) == dict.fromkeys("abc", b"old")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_files_of_a_block_that_ends_well_are_moved_and_the_folder_kept(tmp_path):
-    targets = [tmp_path / "out" / "a", tmp_path / "out" / "b"]
-    with staging.staged(tmp_path / "out", targets) as stage:
-        (stage / "a").write_text("1")
-        (stage / "scratch").write_text("2")
-    assert files(tmp_path / "out") == {"a": b"1"}
-
-
 def test_the_command_in_the_record_knows_strict_and_scans_that_look_like_options():
     words = Job(Path("-x.nii.gz"), strict=True).command()
     assert words[2] == "./-x.nii.gz"
     assert "--strict" in words
     assert "--strict" not in Job(Path("x.nii.gz")).command()
+
+
+def test_paths_of_a_job_may_be_text_and_settings_are_known_ones(job_scan, tmp_path):
+    assert Job(str(job_scan), out=str(tmp_path)) == Job(job_scan, tmp_path)
+    with pytest.raises(InputError, match="scan of a job must be a path; got 3"):
+        Job(3)
+    with pytest.raises(InputError, match="out of a job must be a path; got None"):
+        Job(job_scan, None)
+    with pytest.raises(InputError, match="no setting 'mfr'; there are mrf, bias_fwhm"):
+        Job(job_scan, settings={"mfr": 0.3})
+
+
+def test_a_scan_that_goes_while_it_is_read_is_told_of_as_such(
+    job_scan, calls, tmp_path, monkeypatch
+):
+    read = volume.read
+
+    def read_and_lose(*args, **kwargs):
+        found = read(*args, **kwargs)
+        job_scan.unlink()
+        return found
+
+    monkeypatch.setattr(volume, "read", read_and_lose)
+    with pytest.raises(InputError, match=rf"{job_scan.name} can no longer be read"):
+        run_job(Job(job_scan, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

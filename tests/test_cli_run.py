@@ -96,7 +96,7 @@ def test_the_picture_is_there(first):
 def test_the_record_tells_the_whole_run(record, sample_t1):
     assert record["scan"]["path"] == str(sample_t1)
     assert record["settings"]["threads"] == 1
-    assert np.diff(record["objective_nats_per_voxel"]).min() >= -1e-9
+    assert np.diff(record["objective_nats_per_sample"]).min() >= -1e-9
     assert sum(record["seconds"].values()) > 0
     assert {"GM", "WM", "CSF"} <= {row["class"] for row in record["components"]}
     assert sum(row["weight"] for row in record["components"]) == pytest.approx(1)

@@ -170,8 +170,7 @@ def test_the_record_holds_what_repeats_the_run(tmp_path, result):
     scan.write_bytes(b"content")
     record = provenance.record(
         result,
-        scan=scan,
-        mask=None,
+        read=provenance.inputs(scan, None),
         labels="fsl",
         command=["gmmseg", "brain", "a b.nii"],
         files=[tmp_path / "t1_dseg.nii.gz", tmp_path / "t1_qc.png"],
@@ -183,7 +182,7 @@ def test_the_record_holds_what_repeats_the_run(tmp_path, result):
     assert record["command"] == "gmmseg brain 'a b.nii'"
     assert "belonging_files" not in record["scan"]
     assert record["settings"]["bias_fwhm"] == 60
-    assert record["objective_nats_per_voxel"] == [-5, -4.5, -4.4]
+    assert record["objective_nats_per_sample"] == [-5, -4.5, -4.4]
     assert record["decisions"]["affine"] == np.eye(4).tolist()
     gm = record["components"][0]
     assert (gm["class"], gm["mean"], gm["standard_deviation"]) == ("GM", 80, 4)
@@ -240,9 +239,7 @@ def test_of_an_image_in_two_files_both_are_in_the_record(tmp_path, named, other)
     (tmp_path / named).write_text("content")
     (tmp_path / other).write_text("voxels")
     (tmp_path / "a.json").touch()
-    record = provenance.record(
-        fake.segmentation(), scan=tmp_path / named, mask=None, labels="fsl", command=[]
-    )
+    read = provenance.inputs(tmp_path / named, None)
     # printf voxels | sha256sum
     digest = "38d11342e7802dc460247dcec95b945557f05a1bcc74a4db37f42d7e2b8b43de"
-    assert record["scan"]["belonging_files"] == [{"path": str(tmp_path / other), "sha256": digest}]
+    assert read["scan"]["belonging_files"] == [{"path": str(tmp_path / other), "sha256": digest}]

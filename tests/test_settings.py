@@ -1,6 +1,8 @@
 """Settings: numbers of any kind are taken, everything else is refused in one sentence."""
 
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -71,3 +73,11 @@ def test_settings_given_as_a_dict_are_refused_before_the_scan_is_read():
         gmmseg.segment_brain("nothing.nii", settings={"pve": True})
     with pytest.raises(InputError, match="not dict"):
         gmmseg.segment_brain("nothing.nii", settings={})
+
+
+def test_settings_keep_what_they_were_given():
+    """Not the caller's mapping, which may change, and which a record of the run cannot copy."""
+    given = {"GM": 2}
+    settings = BrainSettings(gaussians=MappingProxyType(given))
+    given["GM"] = 3
+    assert asdict(settings)["gaussians"] == {"GM": 2}

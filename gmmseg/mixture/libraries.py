@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import AbstractContextManager
+from importlib import import_module
 
 from threadpoolctl import ThreadpoolController
 
@@ -24,6 +25,7 @@ def one_library_thread() -> AbstractContextManager[object]:
 
 @functools.cache
 def _controller() -> ThreadpoolController:
+    import_module("scipy.linalg.blas")  # whose library is another than NumPy's, and loaded later
     return ThreadpoolController()
 
 
