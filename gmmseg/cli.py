@@ -17,7 +17,7 @@ import gmmseg
 from gmmseg.checks import InputError, interrupted
 from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
-from gmmseg.cli_types import ClassNumber, Number
+from gmmseg.cli_types import ClassNumber, Names, Number
 from gmmseg.kernelcache import check_threads, ensure_folder
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
@@ -149,6 +149,7 @@ def main() -> None:
 )
 @click.option(
     "--atlas-names",
+    type=Names(),
     metavar="NAMES",
     help="Names of the atlas's classes in their order, with commas between: GM,WM,CSF.",
 )
@@ -225,9 +226,6 @@ def brain(
     """  # noqa: D301 (click wants the backspace itself)
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other.")
-    if settings["atlas_names"] is not None:
-        names = settings["atlas_names"].split(",")
-        settings["atlas_names"] = tuple(name.strip() for name in names)
     settings["atlas"] = settings["atlas"] or None
     settings["gaussians"] = dict(settings["gaussians"]) or None
     given = {name: value for name, value in settings.items() if value is not None}

@@ -69,29 +69,6 @@ def decide(asked: str, means: Mapping[str, float]) -> str | None:
     return recognised(means) if asked == AUTO else asked
 
 
-def doubts(
-    contrast: str | None, means: Mapping[str, float], spreads: Mapping[str, float]
-) -> tuple[str, ...]:
-    """What in the class means speaks against a scan of this contrast, a sentence each.
-
-    Parameters
-    ----------
-    contrast : str, optional
-        One of :data:`ORDERS`; None where it could not be told.
-    means, spreads : mappings of CSF, GM and WM to mean and standard deviation, image units
-        With a class missing, as in an atlas of one's own, only the order in T1 can be doubted.
-
-    Examples
-    --------
-    >>> spreads = dict.fromkeys(("CSF", "GM", "WM"), 10.0)
-    >>> doubts("t1", {"CSF": 40, "GM": 95, "WM": 130}, spreads)
-    ()
-    >>> doubts("pd", {"CSF": 105, "GM": 108, "WM": 80}, spreads)
-    ('CSF and GM hardly differ (means 105 and 108, standard deviation 10); what is called CSF and what GM follows the atlas more than the scan.',)
-    """  # noqa: E501 (a sentence that is printed on one line)
-    return tuple(one.message for one in steps(contrast, means, spreads) if not one.passed)
-
-
 class Step(NamedTuple):
     """What class means show, and what they should at least."""
 
@@ -112,7 +89,25 @@ def steps(
 ) -> tuple[Step, ...]:
     """The order of the class means, and if that is right the steps between them.
 
-    Parameters are those of :func:`doubts`.
+    Parameters
+    ----------
+    contrast : str, optional
+        One of :data:`ORDERS`; None where it could not be told.
+    means, spreads : mappings of CSF, GM and WM to mean and standard deviation, image units
+        With one missing, as in an atlas of one's own, only T1 can be looked at; with two, nothing.
+
+    Returns
+    -------
+    tuple of Step
+
+    Examples
+    --------
+    >>> spreads = dict.fromkeys(("CSF", "GM", "WM"), 10.0)
+    >>> for one in steps("t1", {"CSF": 40, "GM": 95, "WM": 130}, spreads):
+    ...     print(one.name, one.measured, one.passed)
+    order of class means 1.0 True
+    contrast of GM and WM 3.5 True
+    contrast of CSF and GM 5.5 True
     """
     known = [name for name in ("CSF", "GM", "WM") if name in means]
     shown = ", ".join(f"{name} {means[name]:.4g}" for name in known)

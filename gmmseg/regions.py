@@ -11,6 +11,7 @@ from gmmseg import template
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.labels import recode
+from gmmseg.segmentation import freeze
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.regions import REGIONS
 
@@ -34,9 +35,7 @@ class BrainRegions:
     names: tuple[str, ...] = NAMES
 
     def __post_init__(self) -> None:
-        view = self.labels.view()
-        view.flags.writeable = False
-        object.__setattr__(self, "labels", view)
+        freeze(self, "labels", self.labels)
 
     def label_image(self) -> nib.Nifti1Image:
         """Labels as uint8 with BIDS's codes: WM 2, CSF 3, CGM 8, SGM 9, BS 10, CBM 11."""
@@ -83,6 +82,7 @@ def brain_regions(segmentation: BrainSegmentation) -> BrainRegions:
     box = box_of(labels > 0)
     inside = labels[box]
     maps, affine = template.region_maps()
+    template.let_go()
     share = segmentation.template_map.sample(maps, affine, box)
     parts = np.zeros(labels.shape, np.uint8)
     parts[box] = _assigned(inside, share, segmentation.names)

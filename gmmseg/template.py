@@ -29,7 +29,7 @@ _CODE = tuple(
 )
 """All that the maps come through; a file that was made by other code is made anew."""
 
-ATLAS = "icbm-head-atlas"
+ATLAS, REGIONS = "icbm-head-atlas", "icbm-regions"  # names of files that keep them
 
 
 @lru_cache(maxsize=1)
@@ -54,9 +54,10 @@ def icbm_head_atlas() -> TissueAtlas:
 
 
 def let_go() -> None:
-    """Forget the head atlas, unless no file keeps it and it would have to be made again."""
-    if is_stored(ATLAS):
-        icbm_head_atlas.cache_clear()
+    """Forget the maps, 100 MB each, but for what no file keeps and would have to be made again."""
+    for name, made in ((ATLAS, icbm_head_atlas), (REGIONS, region_maps)):
+        if is_stored(name):
+            made.cache_clear()
 
 
 def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +105,7 @@ def region_maps() -> tuple[np.ndarray, np.ndarray]:
     affine : (4, 4) ndarray, voxel index to template mm
     """
     sources = (Path(__file__), *_CODE, *(_path(name) for name in ("gm", "wm")))
-    maps, affine = kept("icbm-regions", sources, _found)
+    maps, affine = kept(REGIONS, sources, _found)
     return maps, affine
 
 

@@ -26,7 +26,10 @@ from gmmseg.spatial.trend import head_trend
 from gmmseg.threads import spread_calls
 
 N_BINS = 64
-MIN_SAMPLES, MAX_SAMPLES = 200, 25000
+MIN_SAMPLES, N_SAMPLES = 200, 25000  # at least, and as many or somewhat more of what there is
+N_REFINED = 4
+"""Places that starts lead to in the coarse stage and that are refined. The coarse atlas does not
+tell well which is right, but brings most starts to the same few places."""
 FIRST_STEPS, EM_STEPS = 6, 16
 """Steps of EM of the histograms before the first step of the map, and after each: they are cheap,
 and converge slowly."""
@@ -89,22 +92,15 @@ def fit_affine(
     bins: np.ndarray,
     atlas: Blurred,
     starts: Sequence[Start],
-    *,
-    n_bins: int = N_BINS,
-    n_keep: int = 4,
 ) -> AffineFit:
     """Align the atlas to samples of an image, from several starts, coarse to fine.
 
     Parameters
     ----------
     points : (N, 3) float64 ndarray, world coordinates of the samples, mm (RAS+)
-    bins : (N,) integer ndarray, intensity bin of each sample, in 0..n_bins-1
+    bins : (N,) integer ndarray, intensity bin of each sample, in 0..N_BINS-1
     atlas : Blurred
     starts : sequence of Start
-    n_bins : int
-    n_keep : int
-        How many places that starts lead to in the coarse stage are refined. The coarse atlas does
-        not tell well which is right, but brings most starts to the same few places.
 
     Returns
     -------
@@ -123,16 +119,16 @@ def fit_affine(
     coarse, fine = atlas.coarse, atlas.fine
     thin = slice(None, None, 4)
     first = spread_calls(
-        lambda start: _climb(points[thin], bins[thin], coarse, start, n_bins, n_iter=30, tol=1e-4),
+        lambda start: _climb(points[thin], bins[thin], coarse, start, n_iter=30, tol=1e-4),
         starts,
     )
     second = spread_calls(
-        lambda fit: _climb(points, bins, fine, fit.again(), n_bins, n_iter=40, tol=1e-4),
-        _distinct(first)[:n_keep],
+        lambda fit: _climb(points, bins, fine, fit.again(), n_iter=40, tol=1e-4),
+        _distinct(first)[:N_REFINED],
     )
     best = max(second, key=lambda fit: fit.merit)
     # Histograms creep on for long; stopping early would leave the map where it came from.
-    fit = _climb(points, bins, fine, best.again(), n_bins, n_iter=200, tol=1e-8)
+    fit = _climb(points, bins, fine, best.again(), n_iter=200, tol=1e-8)
     least = np.linalg.svd(fit.matrix[:3, :3], compute_uv=False).min()
     if least < LEAST_SIZE or np.linalg.det(fit.matrix[:3, :3]) < 0:
         raise InputError(
@@ -167,7 +163,7 @@ def fit_head(values: np.ndarray, affine: np.ndarray, atlas: Blurred) -> AffineFi
     index = np.argwhere(head)
     places = index @ affine[:3, :3].T + affine[:3, 3]
     bins = _binned(filled[head] * np.exp(-head_trend(filled[head], places)), N_BINS)
-    keep = slice(None, None, max(1, len(index) // MAX_SAMPLES))
+    keep = slice(None, None, max(1, len(index) // N_SAMPLES))
     points = places[keep]
     return fit_affine(points, bins[keep], atlas, starting_points(points))
 
@@ -203,7 +199,7 @@ def fit_masked(
     index, inside = np.argwhere(near), mask[near]
     bins = np.zeros(len(index), int)
     bins[inside] = 1 + _binned(np.nan_to_num(values[near][inside]), N_BINS - 1)
-    keep = slice(None, None, max(1, len(index) // MAX_SAMPLES))
+    keep = slice(None, None, max(1, len(index) // N_SAMPLES))
     points = index @ affine[:3, :3].T + affine[:3, 3]
     starts = starting_points(points[inside], alone=True)
     return fit_affine(points[keep], bins[keep], atlas, starts)
@@ -259,7 +255,6 @@ def _climb(
     bins: np.ndarray,
     atlas: TissueAtlas,
     start: Start,
-    n_bins: int,
     *,
     n_iter: int,
     tol: float,
@@ -282,7 +277,7 @@ def _climb(
 
     def known(m: np.ndarray) -> float:
         """What the map ``m`` and the histograms cost by themselves, nats per sample."""
-        dirichlet = PSEUDO_SAMPLES / n_bins * np.log(histograms).sum() / n
+        dirichlet = PSEUDO_SAMPLES / N_BINS * np.log(histograms).sum() / n
         return float(dirichlet - _penalty(m, start.size)[0] - start.cost)
 
     def score(m: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -298,7 +293,7 @@ def _climb(
             evidence_under(atlas.maps, voxels(m), local, density, bins, prior) / n + known(m)
         )
 
-    histograms, pseudo = np.ones((atlas.maps.shape[-1], n_bins)), PSEUDO_SAMPLES / n_bins
+    histograms, pseudo = np.ones((atlas.maps.shape[-1], N_BINS)), PSEUDO_SAMPLES / N_BINS
     objective(matrix)
     histograms = learn_histograms(prior, bins, histograms, FIRST_STEPS, pseudo)
     trace, damping = [], 1e-3

@@ -13,9 +13,9 @@ from gmmseg.checks import InputError
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import TissueAtlas
 from gmmseg.spatial.components import filled
-from gmmseg.spatial.headatlas import head_atlas, resampled
+from gmmseg.spatial.headatlas import RIM_MM, head_atlas, resampled
 from gmmseg.spatial.onebrain import within
-from gmmseg.spatial.starts import BRAIN_TOP_MM
+from gmmseg.spatial.starts import BRAIN_TOP_MM, MIDDLE_MM
 
 CSF, FLUID = "CSF", "fluid"
 """The class that fills the space around the others; what stands in for it where there is none."""
@@ -28,7 +28,6 @@ MIN_PEAK = 0.02
 100 (0.01) or to 255 (0.004), and a class that is nowhere likelier is none."""
 
 MAX_SHARE_OVER = 1e-3  # of all voxels with tissue, that may add up to more
-RIM_MM = 3.5  # how far the space of the CSF reaches beyond the packaged mask; see head_atlas
 PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
 CLOSED_MM = 3.0  # half of the widest gap in a brain that is part of it
 FAR_MM = 10.0  # from where the alignment looks for a brain
@@ -194,7 +193,7 @@ def _moved_to_mni(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     top = np.quantile(points[:, 2], 0.999)
     upper = points[points[:, 2] > top - 100]
     middle = (np.quantile(upper, 0.01, axis=0) + np.quantile(upper, 0.99, axis=0)) / 2
-    shift = np.array([0.0, -18.0, BRAIN_TOP_MM]) - [middle[0], middle[1], top]
+    shift = np.array([*MIDDLE_MM[:2], BRAIN_TOP_MM]) - [middle[0], middle[1], top]
     if np.abs(shift).max() < FAR_MM:
         return affine
     moved = affine.copy()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-N_LOOKED_AT = 1_000_000  # values at most, for their quantiles
+N_LOOKED_AT = 1_000_000  # values or somewhat more, for their quantiles
 USUAL = 2.0**-10, 2.0**20  # brightest values whose squares and densities float32 holds with ease
 
 

@@ -129,8 +129,10 @@ def brain_fractions(
     means, log_prior, away = _tissue_prior(brain, box, lattice, fit, atlas)
     scene = corrected[box], brain, log_prior, spacing, means
     within = fit.model.class_variances(len(atlas.names))
-    noise = float(within[[atlas.names.index(name) for name in TISSUES]].mean())
-    inner = estimate_fractions(*scene, noise, away=away if _by_part(*scene, noise, away) else None)
+    variance = float(within[[atlas.names.index(name) for name in TISSUES]].mean())
+    inner = estimate_fractions(
+        *scene, variance, away=away if _by_part(*scene, variance, away) else None
+    )
     del scene, log_prior, away  # as large as what is still to be made
     fractions = np.zeros((*labels.shape, len(TISSUES)), np.float32)
     for t, name in enumerate(atlas.tissues):
@@ -144,7 +146,7 @@ def _by_part(
     log_prior: np.ndarray,
     spacing: np.ndarray,
     means: np.ndarray,
-    noise: float,
+    variance: float,
     away: np.ndarray,
 ) -> bool:
     """Whether the scan asks for means that differ from part to part, by slabs of the brain."""
@@ -161,7 +163,7 @@ def _by_part(
     slabs, values, log_prior, away = slabs[:, rows, columns], values[few], log_prior[few], away[few]
     last = [
         estimate_fractions(
-            values, slabs, log_prior, spacing, means, noise, away=there, n_sweeps=FEW_SWEEPS
+            values, slabs, log_prior, spacing, means, variance, away=there, n_sweeps=FEW_SWEEPS
         ).objective[-1]
         for there in (away, None)
     ]

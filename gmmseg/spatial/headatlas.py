@@ -15,6 +15,15 @@ from gmmseg.spatial.blur import TRUNCATE
 from gmmseg.threads import spread
 
 DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
+SPACING_MM, PAD_MM = 2.0, 40.0  # voxels of the atlas, and how far it reaches beyond the maps
+RIM_MM, RIM_WIDTH_MM = 3.5, 1.5  # how far CSF reaches beyond the packaged mask, how softly it ends
+BONE_PEAK, BONE_MM, BONE_WIDTH_MM = 0.7, 3.5, 3.0
+"""Largest probability of bone, at which distance beyond the rim, and the standard deviation of
+that. The rest of it is left to marrow and vessels: soft tissue."""
+AIR_MM, AIR_WIDTH_MM = 13.0, 4.0  # beyond the rim, where air is as likely as not; logistic
+FACE_MM = 6.0  # beyond the rim and below the brain: face and neck, of which no map tells
+FACE = (0.2, 0.6, 0.2)  # bone, soft tissue and air there
+ANYWHERE = 0.02  # of each of the three, wherever the brain is not
 
 
 def head_atlas(
@@ -23,12 +32,7 @@ def head_atlas(
     brain: np.ndarray,
     affine: np.ndarray,
     *,
-    spacing_mm: float = 2.0,
-    margin_mm: float = 40.0,
-    rim_mm: float = 3.5,
-    rim_width_mm: float = 1.5,
-    bone_peak: float = 0.7,
-    bone_mm: float = 3.5,
+    rim_mm: float = RIM_MM,
 ) -> TissueAtlas:
     """Build the head atlas of :data:`CLASSES` from brain maps alone.
 
@@ -39,14 +43,9 @@ def head_atlas(
     Parameters
     ----------
     grey, white : (X, Y, Z) float ndarray, tissue probability in 0..1
-    brain : (X, Y, Z) bool ndarray, filled brain mask
+    brain : (X, Y, Z) bool or float ndarray, filled brain mask, or its probability
     affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
-    spacing_mm, margin_mm : float
-        Voxel size of the atlas returned, and how far it reaches beyond the maps given.
-    rim_mm, rim_width_mm : float
-        How far the space of the CSF reaches beyond the mask, and how softly it ends.
-    bone_peak, bone_mm : float
-        Largest probability of bone, and at which distance beyond that rim.
+    rim_mm : float, how far the space of the CSF reaches beyond the mask
 
     Returns
     -------
@@ -59,8 +58,8 @@ def head_atlas(
     the brain in one model with it.
     """
     with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
-        tissue = pool.submit(resampled, (grey, white), affine, spacing_mm, margin_mm)
-        (brain,), affine = resampled((brain,), affine, spacing_mm, margin_mm)
+        tissue = pool.submit(resampled, (grey, white), affine)
+        (brain,), affine = resampled((brain,), affine)
         inside = np.clip(brain, 0, 1)
         size = voxel_sizes(affine)
         distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
@@ -68,14 +67,11 @@ def head_atlas(
     z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
     below = expit(-(z + 25.0) / 8.0)
     # The packaged mask ends near the pial surface: the space above it holds CSF too.
-    inside = np.maximum(inside, expit((rim_mm - distance) / rim_width_mm))
+    inside = np.maximum(inside, expit((rim_mm - distance) / RIM_WIDTH_MM))
     deep = _deep_region(inside, affine)
     distance = np.maximum(distance - rim_mm, 0)
     maps = np.empty((*inside.shape, len(CLASSES)), np.float32)
-    spread(
-        _compose, len(maps),
-        grey, white, inside, deep, distance, below, bone_peak, bone_mm, maps,
-    )  # fmt: skip
+    spread(_compose, len(maps), grey, white, inside, deep, distance, below, maps)
     return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
 
 
@@ -89,8 +85,6 @@ def _compose(
     deep: np.ndarray,
     distance: np.ndarray,
     below: np.ndarray,
-    bone_peak: float,
-    bone_mm: float,
     maps: np.ndarray,
 ) -> None:
     """Write the probability of each of :data:`CLASSES` at each voxel."""
@@ -99,23 +93,23 @@ def _compose(
         for j in range(ny):
             for k in range(nz):
                 g, w, d = grey[i, j, k], white[i, j, k], distance[i, j, k]
-                bone = bone_peak * np.exp(-0.5 * ((d - bone_mm) / 3.0) ** 2)
-                air = 1.0 / (1.0 + np.exp((13.0 - d) / 4.0))
+                bone = BONE_PEAK * np.exp(-0.5 * ((d - BONE_MM) / BONE_WIDTH_MM) ** 2)
+                air = 1.0 / (1.0 + np.exp((AIR_MM - d) / AIR_WIDTH_MM))
                 soft = (1.0 - air) * (1.0 - bone)
-                if d > 6.0:
+                if d > FACE_MM:
                     low = below[k]
-                    bone = (1.0 - low) * bone + low * 0.2
-                    soft = (1.0 - low) * soft + low * 0.6
-                    air = (1.0 - low) * air + low * 0.2
-                scale = (1.0 - inside[i, j, k]) / (bone + soft + air + 0.06)
+                    bone = (1.0 - low) * bone + low * FACE[0]
+                    soft = (1.0 - low) * soft + low * FACE[1]
+                    air = (1.0 - low) * air + low * FACE[2]
+                scale = (1.0 - inside[i, j, k]) / (bone + soft + air + 3 * ANYWHERE)
                 here = maps[i, j, k]
                 here[0] = (1.0 - deep[i, j, k]) * g
                 here[1] = w
                 here[2] = min(max(inside[i, j, k] - g - w, 0.0), 1.0)
                 here[3] = deep[i, j, k] * g
-                here[4] = scale * (bone + 0.02)
-                here[5] = scale * (soft + 0.02)
-                here[6] = scale * (air + 0.02)
+                here[4] = scale * (bone + ANYWHERE)
+                here[5] = scale * (soft + ANYWHERE)
+                here[6] = scale * (air + ANYWHERE)
                 total = 0.0
                 for c in range(n_classes):
                     here[c] = max(here[c], 0.0) + 1e-4
@@ -147,18 +141,14 @@ def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def resampled(
-    fields: Sequence[np.ndarray],
-    affine: np.ndarray,
-    spacing_mm: float = 2.0,
-    margin_mm: float = 40.0,
+    fields: Sequence[np.ndarray], affine: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Maps of the brain smoothed to ``spacing_mm`` and padded with nothing by ``margin_mm``.
+    """Maps of the brain smoothed to ``SPACING_MM`` and padded with nothing by ``PAD_MM``.
 
     Parameters
     ----------
     fields : sequence of (X, Y, Z) ndarrays
     affine : (4, 4) ndarray, voxel index to template mm
-    spacing_mm, margin_mm : float
 
     Returns
     -------
@@ -166,8 +156,8 @@ def resampled(
     affine : (4, 4) ndarray, of their grid
     """
     size = voxel_sizes(affine)
-    pad = np.ceil(margin_mm / size).astype(int)
-    step = np.maximum(1, np.rint(spacing_mm / size)).astype(int)
+    pad = np.ceil(PAD_MM / size).astype(int)
+    step = np.maximum(1, np.rint(SPACING_MM / size)).astype(int)
     maps = [thinned(field, pad, step) for field in fields]
     out = np.array(affine, dtype=np.float64)
     out[:3, 3] -= affine[:3, :3] @ pad

@@ -54,8 +54,9 @@ class PartialVolume:
     Attributes
     ----------
     fractions : (X, Y, Z, 3) float32 ndarray
-        Expected share of GM, WM and CSF of each voxel, sums to one in the brain, zero outside.
-    means : (3,) float64 ndarray, intensities of the pure tissues, image units
+        Expected share of GM, WM and CSF of each voxel, sums to one in the brain, zero outside; as
+        :func:`gmmseg.spatial.fractions.brain_fractions` returns it, in the order of the atlas.
+    means : (3,) float64 ndarray, intensities of pure GM, WM and CSF, image units
     variance : float, of the noise, image units squared
     objective : (S,) float64 ndarray, lower bound of the log evidence after each sweep, nats per
         brain voxel, up to a constant
@@ -166,7 +167,7 @@ def estimate_fractions(
     n_known = int(np.count_nonzero(inside & ~np.isnan(scaled)))
     n_brain = int(np.count_nonzero(inside))
     centre = (start - offset) / unit
-    mu, noise, held = centre, variance / unit**2, START_SHARE * n_known
+    mu, scatter, held = centre, variance / unit**2, START_SHARE * n_known
     objective: list[float] = []
     for sweep in range(n_sweeps + 1):
         coupled = weights if sweep > 0 else np.zeros_like(weights)  # first each voxel by itself
@@ -176,26 +177,28 @@ def estimate_fractions(
             spread(
                 sweep_colour, len(inside),
                 scaled, inside, prior, there, np.float32(1 / unit), by_tissue, log_weight,
-                (levels @ mu).astype(np.float32), np.float32(1 / noise), coupled, colour,
+                (levels @ mu).astype(np.float32), np.float32(1 / scatter), coupled, colour,
                 mean, counts, sums, squares, bound,
             )  # fmt: skip
-        penalty = 0.5 * n_known * np.log(noise) + 0.5 * held * ((mu - centre) ** 2).sum() / noise
+        penalty = (
+            0.5 * n_known * np.log(scatter) + 0.5 * held * ((mu - centre) ** 2).sum() / scatter
+        )
         objective.append((bound.sum() - penalty) / n_brain)
         if sweep > 1 and objective[-1] - objective[-2] < GAIN:
             break
-        if n_known and sweep < n_sweeps:  # means and noise that explain these fractions best
+        if n_known and sweep < n_sweeps:  # means and variance that explain these fractions best
             gram = (levels * counts.sum(0)[:, None]).T @ levels.astype(np.float64)
             cross = levels.T @ sums.sum(0)
             mu = np.linalg.solve(gram + held * np.eye(3), cross + held * centre)
             left = squares.sum() - 2 * mu @ cross + mu @ gram @ mu
             left += held * ((mu - centre) ** 2).sum()
-            noise = max(left / n_known, 1e-8)
+            scatter = max(left / n_known, 1e-8)
     fractions = mean
     if inside.shape != brain.shape:
         fractions = np.zeros((*brain.shape, 3), np.float32)
         fractions[box] = mean
     return PartialVolume(
-        fractions, mu * unit + offset, float(noise * unit**2), np.array(objective[1:]),
+        fractions, mu * unit + offset, float(scatter * unit**2), np.array(objective[1:]),
         away is not None,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 BRAIN_TOP_MM = 78.0  # z of the top of the template's brain
 ABOVE_MM = 10.0  # how far the top of a head lies above that of its brain
 MIDDLE_MM = np.array([0.0, -18.0, 10.0])  # of the template's brain, between its sides
+NEAR_MM = 150.0  # of a head, from its top, over which its middle is taken: no neck or shoulders
 UPPER_MM = 120.0  # of a head, from its top, over which its width and length are taken
 HEAD_MM, BRAIN_MM = np.array([143.0, 173.0]), np.array([115.0, 145.0])
 """Width and length of an adult's head and brain, between the 2 and 98 per cent quantiles: means of
@@ -68,7 +69,7 @@ def starting_points(points: np.ndarray, *, alone: bool = False) -> list[Start]:
     top = np.quantile(points[:, 2], 0.998)
     starts = []
     for (scale, mm, cost), pitch in product(guesses, np.deg2rad([0.0, -20.0, 20.0])):
-        near = points[points[:, 2] > top - 150 / scale]
+        near = points[points[:, 2] > top - NEAR_MM / scale]
         centre = np.array([np.median(near[:, 0]), np.median(near[:, 1]), top])
         placed = np.diag([scale, scale, scale, 1.0])
         placed[:3, 3] = [0.0, MIDDLE_MM[1], BRAIN_TOP_MM + mm]

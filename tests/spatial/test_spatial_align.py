@@ -179,7 +179,7 @@ def test_no_round_of_the_climb_lowers_the_objective(drawn):
     """To the end, with no tolerance: at the maximum only rounding moves it."""
     atlas, points, bins, _ = drawn
     start = perturbed(shift=(6, -5, 4), pitch=5.0, scale=(1.05, 0.97, 1.02))
-    fit = align._climb(points, bins, atlas, Start(start), 64, n_iter=60, tol=-1.0)
+    fit = align._climb(points, bins, atlas, Start(start), n_iter=60, tol=-1.0)
     assert len(fit.objective) > 10
     assert np.diff(fit.objective).min() >= -1e-9
     corners = np.array([[x, y, z, 1] for x in (-70, 70) for y in (-100, 70) for z in (-50, 80)])
@@ -306,9 +306,7 @@ def test_a_brain_laid_across_the_face_tells_less(head, plain):
 
     def climbed(matrix):
         start = Start(matrix @ plain.matrix)
-        return align._climb(
-            points, bins, atlas.fine, start, align.N_BINS, n_iter=10, tol=1e-4
-        ).information
+        return align._climb(points, bins, atlas.fine, start, n_iter=10, tol=1e-4).information
 
     assert climbed(np.eye(4)) > 3 * climbed(perturbed(shift=(0, -40, -40), pitch=55.0))
 
@@ -319,8 +317,8 @@ def test_a_place_that_the_coarse_atlas_ranks_second_can_win(head, monkeypatch):
     whole = align.fit_head(values, affine, Blurred.of(icbm_head_atlas()))
     climb, turned = align._climb, np.diag([-1.0, -1.0, 1.0, 1.0])
 
-    def misled(points, bins, atlas, start, n_bins, **kwargs):
-        fit = climb(points, bins, atlas, start, n_bins, **kwargs)
+    def misled(points, bins, atlas, start, **kwargs):
+        fit = climb(points, bins, atlas, start, **kwargs)
         if kwargs["n_iter"] == 30 and start is misled.first:  # a coarse climb
             return replace(fit, matrix=turned @ fit.matrix, objective=fit.objective + 1.0)
         return fit
