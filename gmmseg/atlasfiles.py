@@ -15,7 +15,7 @@ import numpy as np
 
 from gmmseg import imagefile
 from gmmseg import volume as volumes
-from gmmseg.checks import InputError, permitted
+from gmmseg.checks import InputError, reachable
 from gmmseg.labels import TISSUES
 
 if TYPE_CHECKING:  # modules with compiled kernels are loaded while the scan is read
@@ -208,7 +208,7 @@ def _check_grid(first: volumes.Volume, other: volumes.Volume, label: str, name: 
         ) from error
 
 
-@permitted()
+@reachable()
 def _parted(word: str) -> tuple[str | None, Path]:
     """Name and path of ``NAME=FILE``; a file whose own name holds a = goes first."""
     name, equals, rest = word.partition("=")

@@ -13,8 +13,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from gmmseg import atlasfiles, derivatives, labels, provenance, staging, volume
-from gmmseg.checks import InputError, permitted
+from gmmseg.checks import InputError, reachable
 from gmmseg.derivatives import Outputs
+from gmmseg.maskfile import read_mask
 from gmmseg.settings import BrainSettings
 
 if TYPE_CHECKING:
@@ -140,12 +141,12 @@ def run_job(
     targets = outputs.all(names, regions=job.regions, pve=settings.pve, extra=job.extra)
     maps = atlasfiles.paths(settings.atlas)
     inputs = (job.scan, job.mask, *maps)
-    with permitted():
+    with reachable():
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     model = Thread(target=_load_model)  # while the scan is inflated
     model.start()
     scan = volume.read(job.scan, volume=job.volume)
-    mask = None if job.mask is None else volume.read_mask(job.mask, scan)
+    mask = None if job.mask is None else read_mask(job.mask, scan)
     with suppress(InputError):  # told where the atlas is used
         atlasfiles.load_ahead(settings.atlas, settings.atlas_names, settings.threads)
     read = provenance.inputs(job.scan, job.mask, maps)  # the model is still being loaded
@@ -154,29 +155,26 @@ def run_job(
         targets = (*targets, description)
     # Not the description, which runs of other scans may write meanwhile.
     new = () if job.overwrite else [path for path in targets if path != description]
-    before = derivatives.recorded_files(outputs)
-    stale = staging.left_over(job.out, outputs.stem, before, targets=targets, inputs=inputs)
+    before = derivatives.Earlier.of(outputs)
+    stale = staging.left_over(job.out, outputs.stem, before.files, targets=targets, inputs=inputs)
     with staging.staged(job.out, targets, new=new, stale=stale) as stage:
         tell("importing", 0.0)
         model.join()
         from gmmseg import regions, report, selfcheck
         from gmmseg.threads import n_threads, use_threads
-        from gmmseg.workflows.brain import segment_brain
+        from gmmseg.workflows.brain import unchecked
 
         use_threads(settings.threads)
-        result = segment_brain(scan, mask, settings, progress=_preparing(tell))
+        result = unchecked(scan, mask, settings, progress=_preparing(tell))
         beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
         with staging.writing(job.out), beside as pool:
             # Compression lets go of the interpreter lock: all else is done meanwhile.
             how: dict[str, Any] = {"scheme": job.labels, "extra": job.extra}
             images = pool.submit(derivatives.write_images, result, outputs, stage, **how)
             checks = selfcheck.check(result)
-            warnings = (
-                *volume.remarks(scan),
-                *result.warnings,
-                *(c.message for c in checks if not c.passed),
-            )
-            result = result.warned(tuple(dict.fromkeys(warnings)))
+            result = selfcheck.doubted(result, checks)
+            replaced = before.remark(job.scan, read["scan"]["sha256"])
+            result = result.warned((*result.warnings, *replaced))
             parts = regions.brain_regions(result) if job.regions else None
             tell("drawing", 1.0)
             notes = provenance.record(

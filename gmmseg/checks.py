@@ -1,5 +1,7 @@
 """Checks of what comes from outside: one clear sentence for each thing that is wrong."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,8 +11,8 @@ class InputError(ValueError):
 
 
 @contextmanager
-def permitted() -> Iterator[None]:
-    """Turn the refusal of the system to look into a folder into an InputError that says so.
+def reachable() -> Iterator[None]:
+    """Turn the refusal of the system to look for a file into an InputError that says why.
 
     Also a decorator.
     """
@@ -21,6 +23,24 @@ def permitted() -> Iterator[None]:
             f"{error.filename or 'A file'} cannot be reached: permission denied. Ask for access to "
             f"its folder, or name another place."
         ) from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            name = str(error.filename)
+            raise InputError(
+                f"{name[:60]}… has a name of {len(os.fsencode(name))} bytes, more than the system "
+                f"takes; choose a shorter one."
+            ) from error
+        if error.errno == errno.ELOOP:
+            raise InputError(_loop(str(error.filename))) from error
+        raise
+    except RuntimeError as error:  # as pathlib has it up to Python 3.12
+        if not str(error).startswith("Symlink loop"):
+            raise
+        raise InputError(_loop(str(error).partition("from ")[2].strip("'"))) from error
+
+
+def _loop(path: str) -> str:
+    return f"{path} is a link that leads back to itself; name the file that it should lead to."
 
 
 def interrupted(error: BaseException | None) -> bool:

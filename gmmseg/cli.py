@@ -17,7 +17,7 @@ import gmmseg
 from gmmseg.checks import InputError, interrupted
 from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
-from gmmseg.cli_types import ClassNumber, Names, Number
+from gmmseg.cli_types import AnyPath, ClassNumber, Names, Number
 from gmmseg.kernelcache import check_threads, ensure_folder
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
@@ -55,18 +55,18 @@ def main() -> None:
 
 
 @main.command(no_args_is_help=True, cls=FilesCommand)
-@click.argument("t1", type=click.Path(path_type=Path))
+@click.argument("t1", type=AnyPath())
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     default="derivatives/gmmseg",
     show_default=True,
     help="Folder for the results; made if it is not there.",
 )
 @click.option(
     "--mask",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     metavar="FILE",
     help="Brain mask on the grid of T1; only voxels inside it are labelled.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gmmseg.checks import InputError
-from gmmseg.cli_types import Names, Number
+from gmmseg.cli_types import AnyPath, Names, Number
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
 
@@ -37,7 +37,7 @@ _SWITCHED = {
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     default="derivatives/gmmseg",
     show_default=True,
     help="Folder for the results; made if it is not there.",
@@ -58,7 +58,7 @@ _SWITCHED = {
 )
 @click.option(
     "--mask",
-    type=click.Path(path_type=Path),
+    type=AnyPath(),
     metavar="FILE",
     help="Where to label: an image of the same size, 0 outside; one plane serves a "
     "stack. It holds for every IMAGE.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,6 +31,19 @@ class Names(click.ParamType):
         return value if not isinstance(value, str) else tuple(w.strip() for w in value.split(","))
 
 
+class AnyPath(click.Path):
+    """A path, whether it exists or not; an empty one is a variable that was not set."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("it is empty; was a variable of the shell not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Number(click.ParamType):
     """A number within limits, or the word auto where that is allowed."""
 
@@ -43,6 +57,8 @@ class Number(click.ParamType):
         if self.auto and value == "auto":
             return value
         try:
+            if "_" in value:  # which Python leaves out of numbers
+                raise ValueError(value)
             number = int(value) if self.whole else float(value)
         except ValueError:
             number = float("nan")

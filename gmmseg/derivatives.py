@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -196,13 +196,33 @@ def write_tables(
     write_record(here.record, provenance)
 
 
-def recorded_files(outputs: Outputs) -> tuple[str, ...]:
-    """Names of the files of an earlier run, by its record; none if there was none."""
-    try:
-        names = json.loads(outputs.record.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):  # no record, or not one of ours
-        return ()
-    return tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
+class Earlier(NamedTuple):
+    """What the record of an earlier run tells; nothing where there is none, or not one of ours."""
+
+    files: tuple[str, ...] = ()  # names of what it wrote
+    scan: str = ""  # path of what it was made from
+    sha256: str = ""  # of that
+
+    @classmethod
+    def of(cls, outputs: Outputs) -> Earlier:
+        """The run that left results under these names."""
+        try:
+            record = json.loads(outputs.record.read_text(encoding="utf-8"))
+            names, scan = record["files"], record["scan"]
+            files = tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
+            return cls(files, str(scan["path"]), str(scan["sha256"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def remark(self, scan: Path, sha256: str) -> tuple[str, ...]:
+        """What to say where the results of another scan are replaced, if anything."""
+        if not self.scan or self.sha256 == sha256 or Path(self.scan).resolve() == scan.resolve():
+            return ()
+        said = (
+            f"Results of another scan, {self.scan}, had the same names and were replaced; give "
+            f"each scan a folder of its own with -o."
+        )
+        return (said,)
 
 
 def write_regions(regions: BrainRegions, outputs: Outputs, folder: Path) -> None:

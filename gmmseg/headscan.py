@@ -13,7 +13,7 @@ from gmmseg.layout import laid_out
 from gmmseg.spatial.boxes import box_of
 from gmmseg.spatial.brainlabels import MIN_VOXELS
 from gmmseg.spatial.faded import without_faded_edge
-from gmmseg.spatial.floor import fitting_unit, negative_floor
+from gmmseg.spatial.floor import fitting_unit, negative_floor, raised_floor
 from gmmseg.spatial.foreground import stripped_brain
 from gmmseg.spatial.oversized import check_size
 
@@ -92,9 +92,12 @@ class HeadScan:
                 whole, mask = mask, without_faded_edge(data, mask)
                 faded = mask is not whole
         _check_extent(data, mask, spacing)
-        offset = 0.0
-        if np.nanmin(data) < 0:
+        offset, lowest = 0.0, float(np.nanmin(data))
+        if lowest < 0:
             offset = negative_floor(data if mask is None else data[mask])
+        elif lowest > 0:
+            offset = raised_floor(data)
+        if lowest < 0 or offset > 0:
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)
         shown = spacing, mask, stripped, faded, unit, offset * unit
         return cls(data, canonical.affine, *shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,13 @@ from nibabel.minc1 import Minc1Image
 from nibabel.spatialimages import SpatialImage
 
 from gmmseg.affines import voxel_sizes
-from gmmseg.checks import InputError, permitted
+from gmmseg.checks import InputError, reachable
 
 GZIPPED = b"\x1f\x8b"
 """What every file begins with that gzip compressed."""
+
+NIFTI = b"n+1"
+"""What stands in the header of a NIfTI file from byte 344 on."""
 
 AFTER_GZIP = "Not a gzipped file"
 """What is said of bytes that follow the compressed ones; all else that is said of the format of a
@@ -84,13 +88,14 @@ def times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-@permitted()
+@reachable()
 def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     """The image with its header checked, its path, and what to call it in messages."""
     if not isinstance(source, (str, os.PathLike)):
         if not isinstance(source, SpatialImage):
+            more = ", or a NumPy array" if name == "mask" else ""
             raise InputError(
-                f"The {name} must be a path or a nibabel image, not {type(source).__name__}."
+                f"The {name} must be a path or a nibabel image{more}, not {type(source).__name__}."
             )
         return source, None, f"The {name}"
     path = Path(source)
@@ -109,10 +114,16 @@ def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     except FileNotFoundError as error:
         raise InputError(_missing_part(label, error)) from error
     except Exception as error:  # each format of nibabel raises its own kinds
-        if path.suffix == ".nii" and _begins(path, GZIPPED):
+        start = _start(path)
+        if path.suffix == ".nii" and start.startswith(GZIPPED):
             raise InputError(
                 f"{label} is compressed by gzip, which its name does not say; "
                 f"rename it to {path.name}.gz."
+            ) from error
+        if path.name.endswith(".nii.gz") and start[344:347] == NIFTI:
+            raise InputError(
+                f"{label} is not compressed by gzip, as its name says; "
+                f"rename it to {path.name.removesuffix('.gz')}."
             ) from error
         raise InputError(
             f"{label} is not an image that can be read, or is damaged ({_first_line(error)}). "
@@ -197,7 +208,12 @@ def _one_volume(
     if volume is None and count > 1:
         choice = f"segment one of them: --volume N, with N from 0 to {count - 1}."
         raise InputError(f"{label} holds {count} volumes (size {times(shape)}); {remedy or choice}")
-    chosen = volume or 0
+    try:
+        chosen = operator.index(volume or 0)
+    except TypeError as error:
+        raise InputError(
+            f"The number of a volume must be whole, from 0; got {volume!r} for {label}."
+        ) from error
     if not 0 <= chosen < count:
         raise InputError(
             f"{label} has no volume {chosen}: it holds {count}, counted from 0 to {count - 1}."
@@ -238,9 +254,10 @@ def _inflated(image: SpatialImage, path: Path) -> SpatialImage:
     return image  # nibabel may get at the voxels all the same, or say what is wrong
 
 
-def _begins(path: Path, with_bytes: bytes) -> bool:
+def _start(path: Path) -> bytes:
+    """As many bytes of a file as a NIfTI header has."""
     with path.open("rb") as file:
-        return file.read(len(with_bytes)) == with_bytes
+        return file.read(348)
 
 
 def _missing_part(label: str, error: FileNotFoundError) -> str:

@@ -16,7 +16,7 @@ from gmmseg.settings import ThresholdSettings
 NAMES = ("background", "foreground")
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class IntensitySegmentation(Segmentation):
     """Classes of intensity of one image; arrays are read-only.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gmmseg.mixture.model import Mixture
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class Segmentation:
     """Labels of an image; arrays are read-only.
 
@@ -38,6 +38,11 @@ class Segmentation:
         for field in ("labels", "posteriors", "uncertainty"):
             if getattr(self, field) is not None:
                 freeze(self, field, getattr(self, field))
+
+    def __repr__(self) -> str:
+        """Size and classes; the arrays would fill pages."""
+        size, names = "x".join(map(str, self.labels.shape)), ", ".join(self.names)
+        return f"<{type(self).__name__} of {size}: {names}; {len(self.warnings)} warnings>"
 
     def entropy(self) -> np.ndarray:
         """Entropy of each posterior on the grid, float32 in nats, 0 where there is no label.

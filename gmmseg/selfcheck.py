@@ -9,7 +9,7 @@ picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from gmmseg import contrast
 from gmmseg.affines import voxel_sizes
 from gmmseg.spatial.lost import shown_box
 from gmmseg.spatial.plausibility import share_through_tissue
+from gmmseg.volume import remarks
 
 if TYPE_CHECKING:
     from gmmseg.tissues import BrainSegmentation
@@ -102,6 +103,16 @@ def check(segmentation: BrainSegmentation) -> tuple[Check, ...]:
         *_mask(segmentation),
         *_fit(segmentation),
     )
+
+
+def doubted(segmentation: BrainSegmentation, checks: Iterable[Check]) -> BrainSegmentation:
+    """The same with all there is to warn of: what is odd about the scan, and checks that failed."""
+    found = (
+        *remarks(segmentation.volume),
+        *segmentation.warnings,
+        *(one.message for one in checks if not one.passed),
+    )
+    return segmentation.warned(tuple(dict.fromkeys(found)))
 
 
 def doubts(segmentation: BrainSegmentation) -> tuple[str, ...]:
@@ -237,7 +248,7 @@ def _fit(segmentation: BrainSegmentation) -> Iterator[Check]:
         "atlas overlap": (
             OVERLAP, 1.0, "Dice",
             "Grey and white matter and the template's lie on each other with a Dice overlap of "
-            "{0:.2f} only ({1:g} at least is plausible); " + wrong_place,
+            "{0:.3f} only ({1:g} at least is plausible); " + wrong_place,
         ),
         "place information nats": (
             INFORMATION, math.inf, "nats per sample",
@@ -247,17 +258,17 @@ def _fit(segmentation: BrainSegmentation) -> Iterator[Check]:
         ),
         "smallest stretch": (
             STRETCH[0], math.inf, "1",
-            ("The scan would have to be squeezed to {0:.2f} of its size along one direction to fit "
+            ("The scan would have to be squeezed to {0:.3f} of its size along one direction to fit "
             "the template ({1:g} at least is plausible); check the voxel size in the header."),
         ),
         "largest stretch": (
             0.0, STRETCH[1], "1",
-            ("The scan would have to be stretched to {0:.2f} times its size along one direction to "
+            ("The scan would have to be stretched to {0:.3f} times its size along one direction to "
             "fit the template ({2:g} at most is plausible); check the voxel size in the header."),
         ),
         "volume ratio": (
             *VOLUME_RATIO, "1",
-            ("The brain would have to be {0:.2f} times as large to fit the template ({1:g} to "
+            ("The brain would have to be {0:.3f} times as large to fit the template ({1:g} to "
             "{2:g} are plausible); check the voxel size in the header."),
         ),
         "rotation degrees": (

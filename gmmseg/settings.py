@@ -87,6 +87,8 @@ class BrainSettings:
                 f"got {self.gaussians!r}."
             )
         for name, number in self.gaussians.items():
+            if not isinstance(name, str):
+                raise InputError(f"gaussians must name classes, such as 'GM'; got {name!r}.")
             if not (_is_whole(number) and 1 <= number <= 6):
                 raise InputError(f"gaussians must be 1 to 6 for each class; got {name}={number!r}.")
         object.__setattr__(self, "gaussians", dict(self.gaussians))

@@ -142,9 +142,11 @@ def staged(
         stage = Path(tempfile.mkdtemp(prefix=".gmmseg-", dir=folder))
     except OSError as error:
         _remove_empty(created)
+        what: str | None = "there is a file of that name, or a broken link"
+        if folder.is_dir() or not isinstance(error, FileExistsError):
+            what = error.strerror
         raise InputError(
-            f"The output folder {folder} cannot be written ({error.strerror}); "
-            f"choose another with -o."
+            f"The output folder {folder} cannot be written ({what}); choose another with -o."
         ) from error
     published = False
     try:

@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 
 from gmmseg import staging
-from gmmseg.checks import InputError, interrupted, permitted
+from gmmseg.checks import InputError, interrupted, reachable
 from gmmseg.raster.image import Raster, first_line
 from gmmseg.raster.paths import dseg_path, split_name
 from gmmseg.raster.write import write_labels, write_map
@@ -63,7 +63,7 @@ class ThresholdRun:
         return tuple(one for one in self.done if one.error)
 
 
-@permitted()
+@reachable()
 def run_threshold(
     job: ThresholdJob,
     *,

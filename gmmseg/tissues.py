@@ -34,7 +34,7 @@ class TissueVolume(NamedTuple):
     from_fractions: float | None = None  # every voxel counts by its shares; if they were asked for
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class BrainSegmentation(Segmentation):
     """Tissues of one brain on the grid of the scan; arrays are read-only.
 

@@ -126,49 +126,6 @@ def remarks(volume: Volume) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read_mask(source: Any, like: Volume, *, name: str = "mask") -> np.ndarray:
-    """Read a brain mask on the grid of a scan.
-
-    Parameters
-    ----------
-    source : path, nibabel image or (X, Y, Z) array
-        Voxels above 0 are inside; where there are fractions, those of at least 0.5. NaN is outside.
-    like : Volume
-        The scan whose grid the mask must have.
-    name : str
-        What to call the mask in error messages.
-
-    Returns
-    -------
-    (X, Y, Z) ndarray of bool
-
-    Raises
-    ------
-    InputError
-        If the mask cannot be read, is not 3-D, lies on another grid, is empty or infinite.
-    """
-    if isinstance(source, np.ndarray):
-        label = f"The {name}"
-        data = np.squeeze(source) if source.ndim > 3 else source
-        if data.shape != like.shape:
-            raise InputError(
-                f"{label} has shape {source.shape} and the image {like.shape}; they must agree."
-            )
-    else:
-        remedy = f"a {name} must be 3-D: save one of them as an image of its own."
-        data, affine, _, _, label = imagefile.load(source, name=name, remedy=remedy)
-        check_same_grid(like, Volume(data, affine), name=label)
-    if data.dtype.kind not in "buif" or np.isinf(data).any():
-        raise InputError(f"{label} holds voxels that are not finite numbers; it must be 0 or 1.")
-    if data.dtype.kind == "f":
-        data = np.nan_to_num(data, nan=0.0)  # SPM writes what is outside of the brain as NaN
-    fractions = data.dtype.kind == "f" and bool((data != np.rint(data)).any())
-    inside = data >= 0.5 if fractions else data > 0
-    if not inside.any():
-        raise InputError(f"{label} is empty: no voxel is above {'0.5' if fractions else '0'}.")
-    return inside
-
-
 def check_same_grid(
     image: Volume, other: Volume, *, name: str, atol: float = GRID_TOLERANCE_MM
 ) -> None:

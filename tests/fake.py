@@ -55,9 +55,9 @@ def segmentation(volume=None, settings=None, warnings=()):
 
 
 def install_workflow(monkeypatch, segment):
-    """Put ``segment`` in the place of ``gmmseg.workflows.brain.segment_brain``."""
+    """Put ``segment`` in the place of ``gmmseg.workflows.brain.unchecked``."""
     module = types.ModuleType("gmmseg.workflows.brain")
-    module.segment_brain = segment
+    module.unchecked = segment
     monkeypatch.setitem(sys.modules, "gmmseg.workflows.brain", module)
     # The ball is far smaller than a brain, which would be remarked on.
     monkeypatch.setattr("gmmseg.selfcheck.PLAUSIBLE_ML", {})

@@ -98,3 +98,24 @@ def test_a_name_too_long_for_an_output_is_refused_before_the_scan_is_read(
     job_scan = job_scan.rename(job_scan.with_name(f"{'x' * 224}.nii.gz"))
     longest = max(len(path.name) for path in run_job(Job(job_scan, tmp_path / "out")).written)
     assert 240 < longest <= 255
+
+
+def test_replacing_the_results_of_another_scan_is_remarked_on(calls, tmp_path):
+    """Two people's scans of one name and one folder for both: the first one's results are lost."""
+    values = np.random.default_rng(0).normal(100, 10, (2, *fake.ball().shape)).astype(np.float32)
+    scans = [tmp_path / person / "t1.nii" for person in ("anna", "otto")]
+    for scan, data in zip(scans, values, strict=True):
+        scan.parent.mkdir()
+        nib.save(nib.Nifti1Image(data, fake.AFFINE), scan)
+    first, again, other = (
+        run_job(Job(scan, tmp_path / "out", overwrite=True)).segmentation.warnings
+        for scan in (scans[0], scans[0], scans[1])
+    )
+    assert first == again == ()
+    (remark,) = other
+    assert remark.startswith(f"Results of another scan, {scans[0]}, had the same names")
+    # One that has moved, or was written anew, is the same.
+    moved = scans[1].rename(tmp_path / "t1.nii")
+    assert run_job(Job(moved, tmp_path / "out", overwrite=True)).segmentation.warnings == ()
+    nib.save(nib.Nifti1Image(values[0], fake.AFFINE), moved)
+    assert run_job(Job(moved, tmp_path / "out", overwrite=True)).segmentation.warnings == ()

@@ -95,6 +95,15 @@ def check_field(result, scan, offset):
     np.testing.assert_allclose(taken + bias * (corrected - taken), scan, atol=1e-2)
 
 
+def test_a_constant_that_was_added_to_all_of_a_head_changes_no_label(scan, sample_result):
+    """Tissues lie 100 apart, and the bias field multiplies what lies above the constant."""
+    raised = np.asarray(scan.dataobj, np.float32) + np.float32(2**16)
+    found = gmmseg.segment_brain(nib.Nifti1Image(raised, scan.affine))
+    np.testing.assert_array_equal(found.labels, sample_result.labels)
+    check_field(found, raised, 2.0**16)
+    assert found.warnings == sample_result.warnings
+
+
 def test_shading_added_to_the_scan_is_found_and_changes_little(scan, sample_result, sample_truth):
     """The field of the shaded scan over that of the plain one is the field that was put on.
 

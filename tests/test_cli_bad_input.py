@@ -41,6 +41,8 @@ def bad_scans(folder):
     save(folder / "zeros.nii", data * 0)
     save(folder / "constant.nii", data * 0 + 5)
     save(folder / "nan.nii", np.full(data.shape, np.nan, np.float32))
+    save(folder / "plain.nii", data).rename(folder / "plain.nii.gz")
+    (folder / "loop.nii").symlink_to("loop.nii")
     return [
         ("missing.nii", (), "does not exist"),
         ("truncated.nii.gz", (), "truncated or damaged"),
@@ -53,7 +55,16 @@ def bad_scans(folder):
         ("zeros.nii", (), "empty: every voxel has the value 0"),
         ("constant.nii", (), "every voxel has the value 5"),
         ("nan.nii", (), "no finite voxel"),
+        ("plain.nii.gz", (), r"not compressed by gzip, as its name says; rename it to plain\.nii"),
+        ("loop.nii", (), "leads back to itself|does not exist"),
+        ("x" * 300 + ".nii", (), "has a name of 304 bytes|would have a name of"),
         (".", (), "is a folder"),
+        ("whole.nii.gz", ("--mask", "x" * 300 + ".nii"), "has a name of 304 bytes"),
+        ("whole.nii.gz", ("--mask", "loop.nii"), "leads back to itself|does not exist"),
+        ("whole.nii.gz", ("--atlas", f"GM={'x' * 300}"), "has a name of 303 bytes"),
+        ("whole.nii.gz", ("-o", "x" * 300), "has a name of 300 bytes"),
+        ("whole.nii.gz", ("-o", "loop.nii"), "leads back to itself|broken link"),
+        ("whole.nii.gz", ("-o", "text.nii"), "there is a file of that name"),
     ]
 
 

@@ -1,9 +1,11 @@
 """Option values: what is taken, and what is said of the rest."""
 
+from pathlib import Path
+
 import click
 import pytest
 
-from gmmseg.cli_types import ClassNumber, Names, Number
+from gmmseg.cli_types import AnyPath, ClassNumber, Names, Number
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,7 @@ from gmmseg.cli_types import ClassNumber, Names, Number
         (Number(2, 50, whole=True), "3", 3),
         (ClassNumber(), "deep GM=2", ("deep GM", 2)),
         (Names(), "red, green", ("red", "green")),
+        (AnyPath(), "a/b.nii", Path("a/b.nii")),
     ],
 )
 def test_a_value_that_is_allowed_is_taken(kind, word, value):
@@ -31,6 +34,8 @@ def test_a_value_that_is_allowed_is_taken(kind, word, value):
         (Number(0, 10), "auto", "'auto' is no number from 0 to 10."),
         (Number(0, 1, auto=True), "on", "'on' is no number from 0 to 1, nor the word auto."),
         (Number(2, 50, whole=True), "2.5", "'2.5' is no whole number from 2 to 50."),
+        (Number(0, 10), "1_0", "'1_0' is no number from 0 to 10."),
+        (AnyPath(), "", "it is empty; was a variable of the shell not set?"),
         (ClassNumber(), "soft", "'soft' is not a class and a number, as in soft=2."),
     ],
 )

@@ -159,3 +159,15 @@ def test_missing_voxels_do_not_spoil_the_picture(result):
 def test_holes_that_have_a_rhythm_leave_a_sample_all_the_same():
     values = np.where(np.arange(700) % 7 == 0, np.nan, 1.0)
     assert len(bins.some_finite(values, 100)) >= 100
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e25])
+def test_bins_are_even_whatever_the_unit(unit):
+    """Large floats are all whole numbers, and around them there is no room for halves."""
+    values = (np.arange(1, 1000, dtype=np.float32) * np.float32(unit)).astype(np.float32)
+    edges = bins.bin_edges(values, 160)
+    assert edges.dtype == np.float64
+    assert 100 < len(edges) <= 162
+    assert (np.diff(edges) > 0).all()
+    assert edges[0] <= values.min()
+    assert edges[-1] >= values.max()

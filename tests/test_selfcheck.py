@@ -206,6 +206,7 @@ def test_what_is_no_whole_brain_of_a_t1_scan_is_doubted_for_what_is_wrong_with_i
     data, affine, mask = bad_scans(head, sample_truth, rng)[kind]
     found = gmmseg.segment_brain(nib.Nifti1Image(np.ascontiguousarray(data), affine), mask)
     assert doubted <= set(selfcheck.failed(found))
+    assert set(selfcheck.doubts(found)) <= set(found.warnings)
 
 
 @pytest.mark.parametrize("voxels", [0, -1, 1])

@@ -107,60 +107,6 @@ def scan(rng):
     return Volume(rng.normal(size=(4, 5, 6)).astype(np.float32), affine_of((1, 0, 2), (1, -1, 1)))
 
 
-def test_a_mask_is_read_from_file_image_or_array(tmp_path, scan, rng):
-    inside = rng.random(scan.shape) > 0.5
-    image = nib.Nifti1Image(inside.astype(np.uint8) * 255, scan.affine)
-    nib.save(image, tmp_path / "mask.nii.gz")
-    for source in (tmp_path / "mask.nii.gz", image, inside, inside.astype(float)):
-        np.testing.assert_array_equal(volume.read_mask(source, scan), inside)
-
-
-def test_a_mask_of_ones_is_a_mask(scan):
-    assert volume.read_mask(nib.Nifti1Image(np.ones(scan.shape), scan.affine), scan).all()
-
-
-def test_fractions_of_a_mask_count_from_one_half(scan, rng):
-    fractions = rng.random(scan.shape)
-    np.testing.assert_array_equal(volume.read_mask(fractions, scan), fractions >= 0.5)
-
-
-def test_what_is_nan_in_a_mask_is_outside(scan, rng):
-    """As SPM leaves the voxels around the brain."""
-    inside = rng.random(scan.shape) > 0.5
-    given = np.where(inside, 1.0, np.nan)
-    image = nib.Nifti1Image(given, scan.affine)
-    for source in (given, image):
-        np.testing.assert_array_equal(volume.read_mask(source, scan), inside)
-    assert np.isnan(given).any()  # and what was given stays as it was
-
-
-@pytest.mark.parametrize("kind", [object, str, complex])
-def test_a_mask_array_of_no_numbers_is_refused(scan, kind):
-    with pytest.raises(InputError, match="not finite numbers"):
-        volume.read_mask(np.ones(scan.shape).astype(kind), scan)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (np.zeros((4, 5, 6)), "empty: no voxel is above 0"),
-        (np.full((4, 5, 6), 0.25), "empty: no voxel is above 0.5"),
-        (np.full((4, 5, 6), np.nan), "empty: no voxel is above 0"),
-        (np.full((4, 5, 6), np.inf), "not finite"),
-        (np.ones((4, 5, 7)), "size 4x5x7 and the image 4x5x6"),
-        (np.ones((4, 5, 6, 2)), "holds 2 volumes .*; a mask must be 3-D: save one of them"),
-    ],
-)
-def test_a_bad_mask_is_refused(scan, data, message):
-    with pytest.raises(InputError, match=message):
-        volume.read_mask(nib.Nifti1Image(data, scan.affine), scan)
-
-
-def test_a_mask_array_of_another_shape_is_refused(scan):
-    with pytest.raises(InputError, match=r"shape \(4, 5, 7\) and the image \(4, 5, 6\)"):
-        volume.read_mask(np.ones((4, 5, 7)), scan)
-
-
 GEOMETRY = (
     *("sform_code", "qform_code", "xyzt_units", "srow_x", "srow_y", "srow_z"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from gmmseg.checks import InputError, permitted
+from gmmseg.checks import InputError, reachable
 from gmmseg.raster.omezarr import is_zarr
 
 PHOTO = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".pgm", ".ppm", ".pbm",
@@ -87,7 +87,7 @@ def dseg_path(
     return folder / f"{stem}_{suffix}{new}"
 
 
-@permitted()
+@reachable()
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Images that a command line means: files, folders and patterns.
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import imagefile, volume
+from gmmseg import imagefile, maskfile, volume
 from gmmseg.affines import voxel_sizes
-from gmmseg.checks import InputError, permitted
+from gmmseg.checks import InputError, reachable
 from gmmseg.raster import omezarr, photo, tiff
 from gmmseg.raster.image import Raster
 from gmmseg.raster.paths import VOLUME, split_name
@@ -86,7 +86,7 @@ def read_mask(path: str | os.PathLike[str], raster: Raster) -> np.ndarray:
     label = f"The mask {path}"
     if kind_of(path, label) == "volume":
         if raster.kind == "nifti":
-            return volume.read_mask(path, raster.source).T
+            return maskfile.read_mask(path, raster.source).T
         remedy = "a mask must be 3-D: save one of them as an image of its own."
         data, axes = imagefile.load(path, name="mask", remedy=remedy).data.T, "ZYX"
         if raster.site_axes == "YX" and data.shape[0] == 1:
@@ -113,7 +113,7 @@ def read_mask(path: str | os.PathLike[str], raster: Raster) -> np.ndarray:
     return np.broadcast_to(inside, raster.grid)
 
 
-@permitted()
+@reachable()
 def kind_of(path: Path, label: str) -> str:
     """Which reader a path is for: "photo", "tiff", "volume" or "zarr".
 

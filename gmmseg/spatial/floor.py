@@ -4,6 +4,7 @@ import numpy as np
 
 N_LOOKED_AT = 1_000_000  # values or somewhat more, for their quantiles
 USUAL = 2.0**-10, 2.0**20  # brightest values whose squares and densities float32 holds with ease
+FAR_ABOVE = 2.0  # times the range of a scan: so far above 0, all of it is raised by a constant
 
 
 def fitting_unit(values: np.ndarray) -> float:
@@ -61,3 +62,24 @@ def negative_floor(values: np.ndarray) -> float:
         return lowest
     low, high = np.quantile(rest[:: max(1, rest.size // N_LOOKED_AT)], [0.001, 0.99])
     return min(float(low), 0.0) if low - lowest > high - low else lowest
+
+
+def raised_floor(values: np.ndarray) -> float:
+    """Lowest intensity of a scan that lies far above 0 throughout; 0 of any other.
+
+    Shading multiplies what a scanner measures, not a constant that was added since.
+
+    Parameters
+    ----------
+    values : float ndarray, image units, none below 0; NaN where missing
+
+    Returns
+    -------
+    float, 0 or more
+
+    >>> raised_floor(np.linspace(1e5, 1e5 + 300, 100)), raised_floor(np.linspace(20, 120, 100))
+    (100000.0, 0.0)
+    """
+    few = values.ravel()[:: max(1, values.size // N_LOOKED_AT)]
+    lowest, high = float(np.nanmin(values)), float(np.nanquantile(few, 0.99))
+    return lowest if lowest > FAR_ABOVE * (high - lowest) else 0.0

@@ -58,7 +58,8 @@ def measure(
     folds = {}
     if "GM" in atlas.names:
         grey = labels == tissue[atlas.names.index("GM")] + 1
-        folds["grey matter at a border"] = share_at_border(grey)
+        if grey.any():  # else its volume is what there is to doubt
+            folds["grey matter at a border"] = share_at_border(grey)
     return {
         **shape_of(affine),
         "displacement mm": float(np.sqrt(np.mean(moved**2))) if brain.any() else float("nan"),

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from gmmseg import atlasfiles, contrast
+from gmmseg import atlasfiles, contrast, selfcheck
 from gmmseg import volume as volumes
 from gmmseg.checks import InputError
 from gmmseg.headscan import HeadScan
 from gmmseg.labels import TISSUES
+from gmmseg.maskfile import read_mask
 from gmmseg.mixture.libraries import one_blas_thread
 from gmmseg.mixture.model import Mixture
 from gmmseg.settings import BrainSettings
@@ -60,7 +61,8 @@ def segment_brain(
     Returns
     -------
     BrainSegmentation on the grid of the image; classes GM, WM and CSF, or those of
-    ``settings.atlas``
+    ``settings.atlas``. Its ``warnings`` say what speaks against it, a sentence each; see
+    :mod:`gmmseg.selfcheck`.
 
     Raises
     ------
@@ -72,6 +74,19 @@ def segment_brain(
     Ashburner & Friston (2005), doi 10.1016/j.neuroimage.2005.02.018; Zhang, Brady & Smith (2001),
     doi 10.1109/42.906424; Van Leemput et al. (1999), doi 10.1109/42.811270.
     """
+    found = unchecked(image, mask, settings, volume_index=volume_index, progress=progress)
+    return selfcheck.doubted(found, selfcheck.check(found))
+
+
+def unchecked(
+    image: Any,
+    mask: Any = None,
+    settings: BrainSettings | None = None,
+    *,
+    volume_index: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> BrainSegmentation:
+    """:func:`segment_brain` before its self-check, which a job makes while it writes files."""
     settings = BrainSettings() if settings is None else settings
     if not isinstance(settings, BrainSettings):
         raise InputError(
@@ -90,7 +105,7 @@ def _segmented(
     with _beside() as pool:  # most of both is done without the interpreter lock
         maps = pool.submit(_atlas, settings)
         scan = volumes.read(image, volume=volume_index)
-        given = None if mask is None else volumes.read_mask(mask, scan)
+        given = None if mask is None else read_mask(mask, scan)
         lost = lost_slices(scan.data)
         head = HeadScan.of(replace(scan, data=without(scan.data, lost)), given, settings.stripped)
         atlas, blurred = maps.result()
