@@ -99,6 +99,8 @@ def test_a_result_next_to_its_image_is_left_out_but_alone_it_is_an_image(folder)
 def test_a_file_is_named_once_and_a_missing_one_stays_for_its_reader(folder):
     gone = folder / "gone.png"
     assert expand([gone, folder / "b.png", folder / "b.png"]) == [gone, folder / "b.png"]
+    around = folder / ".." / folder.name / "b.png"
+    assert expand([folder / "b.png", around, around]) == [folder / "b.png"]
 
 
 def test_a_name_with_brackets_is_a_file_where_there_is_one(folder):

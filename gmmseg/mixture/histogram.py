@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gmmseg.bins import LARGEST_WHOLE
 from gmmseg.checks import InputError
 from gmmseg.mixture import em, kernels
 from gmmseg.mixture.levels import count_bins, count_levels
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _MOST_LEVELS = 2**16
+_LARGEST = 1e150  # whose square is a number still
 
 
 def weighted_bins(samples: np.ndarray, n_bins: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -76,18 +78,35 @@ def weighted_bins(samples: np.ndarray, n_bins: int = 256) -> tuple[np.ndarray, n
         raise InputError(f"samples must be numbers; got dtype {x.dtype}.")
     if not np.isfinite(high - low):
         raise InputError("samples hold infinite values; set them to NaN to leave them out.")
-    if high - low < _MOST_LEVELS and (x.dtype.kind in "iu" or kernels.all_whole(x)):
+    exact = max(abs(float(low)), abs(float(high))) < LARGEST_WHOLE
+    if exact and high - low < _MOST_LEVELS and (x.dtype.kind in "iu" or kernels.all_whole(x)):
         base = int(low)
         counts = count_levels(x, base, int(high) - base + 1)
         used = np.flatnonzero(counts)
         return (used + base)[:, None], counts[used].astype(np.float64)
     if low == high:
         return np.array([[low]]), np.array([float(len(x))])
+    check_bins(float(low), float(high), n_bins)
     counts = count_bins(x, low, high, n_bins)
     edges = np.linspace(low, high, n_bins + 1)
     used = np.flatnonzero(counts)
     centres = 0.5 * (edges[:-1] + edges[1:])
     return centres[used, None], counts[used].astype(np.float64)
+
+
+def check_bins(low: float, high: float, n_bins: int) -> None:
+    """Raise InputError where values from ``low`` to ``high`` cannot be parted into equal bins."""
+    largest = max(abs(low), abs(high))
+    if largest > _LARGEST or high - low < 1 / _LARGEST:
+        raise InputError(
+            f"Intensities run from {low:.4g} to {high:.4g}, so that their squares leave the range "
+            f"of numbers; scale them to between 0 and 1000 or so."
+        )
+    if (high - low) / n_bins < 2 * np.spacing(largest):
+        raise InputError(
+            f"Intensities lie between {low:.17g} and {high:.17g}, too close together for numbers "
+            f"of that size to tell {n_bins} bins apart; subtract {low:.4g} or so from all of them."
+        )
 
 
 def fit_histogram(

@@ -128,7 +128,9 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         else:
             found.append(path)
     stems = {(path.parent, split_name(path)[0]) for path in found}
-    kept = [path for path in dict.fromkeys(found) if not _made_from(path, stems)]
+    # Each once, whatever way it is spelled; a link is an image of its own name.
+    once = {(path.parent.resolve(), path.name): path for path in reversed(found)}
+    kept = [path for path in reversed(once.values()) if not _made_from(path, stems)]
     if not kept:
         raise InputError("No image was given; name files, folders or patterns such as '*.tif'.")
     return kept

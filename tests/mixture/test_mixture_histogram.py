@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from gmmseg.checks import InputError
 from gmmseg.mixture import em, histogram, start
 from gmmseg.mixture.model import Mixture
+from gmmseg.spatial.levels import levels_of
 
 TRUTH = Mixture([0.2, 0.45, 0.35], [[30.0], [70.0], [110.0]], [[[64.0]], [[81.0]], [[49.0]]])
 
@@ -180,6 +181,22 @@ def test_the_full_range_of_an_integer_type_does_not_overflow(dtype):
     levels, weights = as_levels(column, None)
     assert levels.ravel().tolist() == [ends.min, ends.max]
     assert weights.tolist() == [200_000, 200_000]
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "message"),
+    [
+        (1e153, 0, "squares leave the range of numbers; scale them"),
+        (1e-170, 0, "squares leave the range of numbers; scale them"),
+        (1, 1e15, "too close together .* subtract 1e\\+15"),
+        (1, 1e17, "too close together .* subtract 1e\\+17"),
+    ],
+)
+def test_values_whose_bins_would_be_none_are_refused(scale, offset, message):
+    values = np.random.default_rng(0).normal(100, 10, 1000) * scale + offset
+    for make in (lambda: histogram.weighted_bins(values, 4096), lambda: levels_of(values)):
+        with pytest.raises(InputError, match=message):
+            make()
 
 
 def test_whole_numbers_with_gaps_are_still_exact():
