@@ -53,14 +53,17 @@ class Job:
     def __post_init__(self) -> None:
         for name in ("scan", "out", "mask"):
             value = getattr(self, name)
-            if not isinstance(value, str | os.PathLike) and not (name == "mask" and value is None):
+            known = isinstance(value, str | os.PathLike) and os.fspath(value) != ""
+            if not (known or (name == "mask" and value is None)):
                 raise InputError(f"The {name} of a job must be a path; got {value!r}.")
             if value is not None:
                 object.__setattr__(self, name, Path(value))
-        known = [one.name for one in fields(BrainSettings)]
+        names = [one.name for one in fields(BrainSettings)]
+        if not isinstance(self.settings, Mapping):
+            raise InputError(f"settings must be a mapping, by name; got {self.settings!r}.")
         for name in self.settings:
-            if name not in known:
-                raise InputError(f"There is no setting {name!r}; there are {', '.join(known)}.")
+            if name not in names:
+                raise InputError(f"There is no setting {name!r}; there are {', '.join(names)}.")
 
     @property
     def extra(self) -> tuple[str, ...]:

@@ -7,6 +7,15 @@ import numpy as np
 LARGEST_WHOLE = 2.0**53  # from here on floats are whole numbers, whatever they stand for
 
 
+def told_apart(low: float, high: float) -> bool:
+    """Whether floats tell whole numbers from ``low`` to ``high`` apart.
+
+    >>> told_apart(-3.0, 7.0), told_apart(-1e17, 0.0)
+    (True, False)
+    """
+    return max(abs(low), abs(high)) < LARGEST_WHOLE
+
+
 def bin_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Edges of even bins; around whole numbers where values are whole, so that no comb appears.
 
@@ -23,7 +32,7 @@ def bin_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
     (array([0.5, 1.5, 2.5, 3.5, 4.5]), array([0.  , 0.25, 0.5 ]))
     """
     low, high = float(values.min()), float(values.max())
-    if high > low and abs(high) < LARGEST_WHOLE and np.array_equal(values, np.rint(values)):
+    if high > low and told_apart(low, high) and np.array_equal(values, np.rint(values)):
         step = max(1, int(np.ceil((high - low + 1) / n_bins)))
         return np.arange(low - 0.5, high + step, step)
     return np.linspace(low, high if high > low else low + 1, n_bins + 1)

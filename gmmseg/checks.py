@@ -25,10 +25,10 @@ def reachable() -> Iterator[None]:
         ) from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            name = str(error.filename)
+            path = str(error.filename)
             raise InputError(
-                f"{name[:60]}… has a name of {len(os.fsencode(name))} bytes, more than the system "
-                f"takes; choose a shorter one."
+                f"The path {path[:60]}…, of {len(os.fsencode(path))} bytes, is longer than the "
+                f"system takes, or a name in it is; choose a shorter one."
             ) from error
         if error.errno == errno.ELOOP:
             raise InputError(_loop(str(error.filename))) from error
@@ -36,7 +36,7 @@ def reachable() -> Iterator[None]:
     except RuntimeError as error:  # as pathlib has it up to Python 3.12
         if not str(error).startswith("Symlink loop"):
             raise
-        raise InputError(_loop(str(error).partition("from ")[2].strip("'"))) from error
+        raise InputError(_loop(str(error).partition("from ")[2][1:-1])) from error
 
 
 def _loop(path: str) -> str:

@@ -21,6 +21,7 @@ from gmmseg.cli_types import AnyPath, ClassNumber, Names, Number
 from gmmseg.kernelcache import check_threads, ensure_folder
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
+from gmmseg.staging import WRITTEN, all_written
 
 if TYPE_CHECKING:
     from gmmseg.batch import Done
@@ -51,7 +52,10 @@ def main() -> None:
     except InputError as error:
         raise InputFailure(str(error)) from error
     ensure_folder()
-    signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
+    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files are removed
+        number = getattr(signal, name, None)  # Windows has one of them
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # not so after nohup
+            signal.signal(number, _terminated)
 
 
 @main.command(no_args_is_help=True, cls=FilesCommand)
@@ -249,8 +253,8 @@ def brain(
     except (KeyboardInterrupt, SystemError) as error:
         if not interrupted(error):
             raise
-        what = error.args[0] if isinstance(error, KeyboardInterrupt) and error.args else ""
-        click.echo(f"Interrupted; {what or 'nothing was written'}.", err=True)
+        what = WRITTEN if all_written(error) else "nothing was written"
+        click.echo(f"Interrupted; {what}.", err=True)
         sys.exit(130)
     for warning in done.segmentation.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -283,5 +287,5 @@ def _explain(done: Done) -> None:
 main.add_command(threshold)
 
 
-def _terminated(*_: object) -> NoReturn:
-    sys.exit(143)
+def _terminated(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)

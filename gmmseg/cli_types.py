@@ -57,7 +57,7 @@ class Number(click.ParamType):
         if self.auto and value == "auto":
             return value
         try:
-            if "_" in value:  # which Python leaves out of numbers
+            if "_" in str(value):  # which Python leaves out of numbers
                 raise ValueError(value)
             number = int(value) if self.whole else float(value)
         except ValueError:

@@ -200,7 +200,7 @@ class Earlier(NamedTuple):
     """What the record of an earlier run tells; nothing where there is none, or not one of ours."""
 
     files: tuple[str, ...] = ()  # names of what it wrote
-    scan: str = ""  # path of what it was made from
+    scan: str = ""  # absolute path of what it was made from
     sha256: str = ""  # of that
 
     @classmethod
@@ -208,15 +208,16 @@ class Earlier(NamedTuple):
         """The run that left results under these names."""
         try:
             record = json.loads(outputs.record.read_text(encoding="utf-8"))
-            names, scan = record["files"], record["scan"]
-            files = tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
-            return cls(files, str(scan["path"]), str(scan["sha256"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            names, scan = record.get("files"), record.get("scan")
+        except (OSError, ValueError, AttributeError):
             return cls()
+        files = tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
+        known = scan if isinstance(scan, dict) else {}
+        return cls(files, str(known.get("absolute_path", "")), str(known.get("sha256", "")))
 
     def remark(self, scan: Path, sha256: str) -> tuple[str, ...]:
         """What to say where the results of another scan are replaced, if anything."""
-        if not self.scan or self.sha256 == sha256 or Path(self.scan).resolve() == scan.resolve():
+        if not self.scan or self.sha256 == sha256 or Path(self.scan) == scan.resolve():
             return ()
         said = (
             f"Results of another scan, {self.scan}, had the same names and were replaced; give "

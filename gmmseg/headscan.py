@@ -95,7 +95,7 @@ class HeadScan:
         offset, lowest = 0.0, float(np.nanmin(data))
         if lowest < 0:
             offset = negative_floor(data if mask is None else data[mask])
-        elif lowest > 0:
+        elif mask is None or lowest > 0:  # around a brain alone zeros are no gaps
             offset = raised_floor(data)
         if lowest < 0 or offset > 0:
             data = np.maximum(data, np.float32(offset)) - np.float32(offset)

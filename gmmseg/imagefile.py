@@ -93,10 +93,9 @@ def _open(source: Any, name: str) -> tuple[SpatialImage, Path | None, str]:
     """The image with its header checked, its path, and what to call it in messages."""
     if not isinstance(source, (str, os.PathLike)):
         if not isinstance(source, SpatialImage):
-            more = ", or a NumPy array" if name == "mask" else ""
-            raise InputError(
-                f"The {name} must be a path or a nibabel image{more}, not {type(source).__name__}."
-            )
+            kinds = "a path, a nibabel image or a NumPy array"
+            kinds = kinds if name == "mask" else "a path or a nibabel image"
+            raise InputError(f"The {name} must be {kinds}, not {type(source).__name__}.")
         return source, None, f"The {name}"
     path = Path(source)
     label = f"The {name} {path}"

@@ -42,7 +42,7 @@ def inputs(scan: Path, mask: Path | None, maps: Sequence[Path] = ()) -> dict[str
     """
     try:
         return {
-            "scan": _files(scan),
+            "scan": {**_files(scan), "absolute_path": str(scan.resolve())},
             "mask": None if mask is None else _files(mask),
             "atlas": [_files(path) for path in maps],
         }

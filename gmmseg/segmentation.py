@@ -42,7 +42,7 @@ class Segmentation:
     def __repr__(self) -> str:
         """Size and classes; the arrays would fill pages."""
         size, names = "x".join(map(str, self.labels.shape)), ", ".join(self.names)
-        return f"<{type(self).__name__} of {size}: {names}; {len(self.warnings)} warnings>"
+        return f"<{type(self).__name__} of {size}: {names}; warnings: {len(self.warnings)}>"
 
     def entropy(self) -> np.ndarray:
         """Entropy of each posterior on the grid, float32 in nats, 0 where there is no label.

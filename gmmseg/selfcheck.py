@@ -115,16 +115,6 @@ def doubted(segmentation: BrainSegmentation, checks: Iterable[Check]) -> BrainSe
     return segmentation.warned(tuple(dict.fromkeys(found)))
 
 
-def doubts(segmentation: BrainSegmentation) -> tuple[str, ...]:
-    """What speaks against this being a brain in a scan of its contrast, a message each."""
-    return tuple(c.message for c in check(segmentation) if not c.passed)
-
-
-def failed(segmentation: BrainSegmentation) -> tuple[str, ...]:
-    """Names of the checks that did not pass."""
-    return tuple(c.name for c in check(segmentation) if not c.passed)
-
-
 def class_statistics(segmentation: BrainSegmentation) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and standard deviation of CSF, GM and WM, those that there are; image units."""
     names = [str(name) for name in ("CSF", "GM", "WM") if name in segmentation.names]

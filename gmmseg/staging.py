@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import Any
 
 from gmmseg.checks import InputError
 
 _IMAGE_FOLDERS = ".zarr"  # folders that are one image, and may be replaced like files
+WRITTEN = "all was written"
+ENDING = ("SIGTERM", "SIGHUP", "SIGINT")  # signals that end a program, Windows has no SIGHUP
 BEFORE = "before"  # folder of what is being replaced, below that of what replaces it
 NAME_MAX = 255  # of a file, where the system does not say how long one may be
 
@@ -117,7 +120,8 @@ def staged(
     The folder lies inside ``folder``, so that the renaming at the end stays on one disk and a
     folder that cannot be written is noticed at the start. Whatever ends the block early, Ctrl-C
     included, leaves the disk as it was. Once the block has ended signals wait until all is in its
-    place; a KeyboardInterrupt that comes of one has a word on that for its argument.
+    place; :func:`all_written` knows a KeyboardInterrupt that comes of one. A program that does not
+    catch SIGTERM or SIGHUP ends before anything is cleaned up; the commands do.
 
     Parameters
     ----------
@@ -142,28 +146,34 @@ def staged(
         stage = Path(tempfile.mkdtemp(prefix=".gmmseg-", dir=folder))
     except OSError as error:
         _remove_empty(created)
-        what: str | None = "there is a file of that name, or a broken link"
-        if folder.is_dir() or not isinstance(error, FileExistsError):
-            what = error.strerror
+        what = error.strerror
+        if isinstance(error, FileExistsError) and not folder.is_dir():
+            what = f"{error.filename} is a file, or a broken link"
         raise InputError(
             f"The output folder {folder} cannot be written ({what}); choose another with -o."
         ) from error
     published = False
     try:
-        yield stage
-        check_free(new)
-        with _uninterrupted(), writing(folder):
-            _publish(stage, targets, stale)
-            published = True
+        try:
+            yield stage
+            check_free(new)
+            with _uninterrupted(), writing(folder):
+                _publish(stage, targets, stale)
+                published = True
+        finally:
+            with _uninterrupted():
+                if not _holds_files(stage / BEFORE):
+                    shutil.rmtree(stage, ignore_errors=True)
+                _remove_empty(created)
     except KeyboardInterrupt as stop:
         if published:
-            raise KeyboardInterrupt("all was written") from stop
+            raise KeyboardInterrupt(WRITTEN) from stop
         raise
-    finally:
-        with _uninterrupted():
-            if not _holds_files(stage / BEFORE):
-                shutil.rmtree(stage, ignore_errors=True)
-            _remove_empty(created)
+
+
+def all_written(stop: BaseException) -> bool:
+    """Whether Ctrl-C came when all files had been moved to their place."""
+    return isinstance(stop, KeyboardInterrupt) and stop.args == (WRITTEN,)
 
 
 @contextmanager
@@ -195,13 +205,15 @@ def _publish(stage: Path, targets: Sequence[Path], stale: Sequence[Path]) -> Non
     except BaseException as error:
         for target in (*staged, *stale):
             with suppress(OSError):  # the others all the same
-                if target in moved:
+                old = before / target.name
+                if target in moved and (target.is_dir() or not old.exists()):
                     _remove(target)
-                if (before / target.name).exists():
-                    (before / target.name).replace(target)
+                if old.exists():
+                    old.replace(target)
         if _holds_files(before):
+            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
             raise InputError(
-                f"Writing the results failed ({error}), and so did putting back those that were "
+                f"Writing the results failed ({reason}), and so did putting back those that were "
                 f"there before; they are in {before}."
             ) from error
         raise
@@ -210,23 +222,40 @@ def _publish(stage: Path, targets: Sequence[Path], stale: Sequence[Path]) -> Non
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and the like wait until the block ends: they would lose what is being moved."""
+    """Ctrl-C and the like wait until the block ends: they would lose what is being moved.
+
+    Where the block fails they are dropped; what it failed of ends the work as well, and says more.
+    """
     if current_thread() is not main_thread():  # where no signal arrives
         yield
         return
     missed: list[int] = []
+    held = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     usual = {
         number: signal.signal(number, lambda number, _: missed.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in held
         if signal.getsignal(number) is not None  # which could not be put back
     }
     try:
         yield
+    except BaseException:
+        _restore(usual)
+        raise
+    _restore(usual)
+    for number in held:
+        if number in missed:
+            signal.raise_signal(number)
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    """Let signals have their handlers back, all of them even if one arrives meanwhile."""
+    if not handlers:
+        return
+    number, handler = handlers.popitem()
+    try:
+        signal.signal(number, handler)
     finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-        if missed:
-            signal.raise_signal(missed[0])
+        _restore(handlers)
 
 
 def _holds_files(folder: Path) -> bool:

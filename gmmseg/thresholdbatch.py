@@ -47,6 +47,7 @@ class ImageDone:
     warnings: tuple[str, ...] = ()  # what the user should look at
     notes: tuple[str, ...] = ()  # what the user should know
     error: str = ""  # one sentence, if it failed
+    stopped: bool = False  # whether Ctrl-C came when its files had been written
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +137,8 @@ def run_threshold(
                 written_at, fresh = time.monotonic(), False
             if after is not None:
                 after(one)
+            if one.stopped:
+                raise KeyboardInterrupt
     finally:
         if fresh:
             table = _save_table(job, rows)
@@ -180,29 +183,36 @@ def _labelled(
     image: Path, job: ThresholdJob, inputs: Sequence[Path | None], before: Sequence[str]
 ) -> ImageDone:
     """Threshold one image, of which ``before`` was made by an earlier run, and write its files."""
-    options, large = job.options, job.large
+    options, large, stopped = job.options, job.large, False
     if large is None:
         large = is_large(image, options)
-    if large:
-        targets = _targets(image, None, job)
-        with _staged(image, targets, job, inputs, before) as stage:
-            raster, part, notes = threshold_large(image, job.mask, options, stage / targets[0].name)
-            parts: tuple[Part, ...] = (part,)
-            _draw(parts, raster, image, job, stage / targets[-1].name)
-    else:
-        found = threshold_image(image, job.mask, options)
-        parts, raster, notes = found.parts, found.raster, found.notes
-        targets = _targets(image, raster.kind, job)
-        staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
-        placed = _staged(image, targets, job, inputs, before)
-        with placed as stage, staging.writing(job.out):
-            write_labels(stage / targets[0].name, found.assembled("labels"), raster)
-            maps = iter(targets[1:])
-            if options.posteriors:
-                write_map(stage / next(maps).name, found.assembled("posteriors"), raster)
-            if options.uncertainty:
-                write_map(stage / next(maps).name, found.assembled("uncertainty"), raster)
-            _draw(parts, raster, image, job, stage / targets[-1].name)
+    try:
+        if large:
+            targets = _targets(image, None, job)
+            placed = _staged(image, targets, job, inputs, before)
+            with placed as stage:
+                first = stage / targets[0].name
+                raster, part, notes = threshold_large(image, job.mask, options, first)
+                parts: tuple[Part, ...] = (part,)
+                _draw(parts, raster, image, job, stage / targets[-1].name)
+        else:
+            found = threshold_image(image, job.mask, options)
+            parts, raster, notes = found.parts, found.raster, found.notes
+            targets = _targets(image, raster.kind, job)
+            staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
+            placed = _staged(image, targets, job, inputs, before)
+            with placed as stage, staging.writing(job.out):
+                write_labels(stage / targets[0].name, found.assembled("labels"), raster)
+                maps = iter(targets[1:])
+                if options.posteriors:
+                    write_map(stage / next(maps).name, found.assembled("posteriors"), raster)
+                if options.uncertainty:
+                    write_map(stage / next(maps).name, found.assembled("uncertainty"), raster)
+                _draw(parts, raster, image, job, stage / targets[-1].name)
+    except KeyboardInterrupt as stop:
+        if not staging.all_written(stop):
+            raise
+        stopped = True  # they get a row all the same
     written = tuple(path for path in targets if path.exists())
     rows = tuple(
         row_of(
@@ -217,7 +227,7 @@ def _labelled(
         )
         for part in parts
     )
-    return ImageDone(image, rows, written, _warnings(parts), notes)
+    return ImageDone(image, rows, written, _warnings(parts), notes, stopped=stopped)
 
 
 def _draw(

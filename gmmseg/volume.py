@@ -1,7 +1,7 @@
 """Images on disk and in memory: reading, orientation, grids, writing.
 
-Together with :mod:`gmmseg.imagefile`, which opens and checks the file. What they hand on are plain
-arrays with a RAS+ mm affine.
+Files are opened and checked by :mod:`gmmseg.imagefile`. What both hand on are plain arrays with a
+RAS+ mm affine.
 """
 
 from __future__ import annotations

@@ -5,19 +5,19 @@ from pathlib import Path
 
 from gmmseg.batch import Job, run_job
 
-IMAGES = (".nii", ".nii.gz", ".mgz", ".mgh", ".mnc", ".img")
-
 
 def main(folder: str, out: str = "derivatives/gmmseg") -> int:
-    """Write the derivatives of each scan to the same subfolder of OUT; returns the exit code."""
-    found = sorted(path for path in Path(folder).rglob("*") if path.name.endswith(IMAGES))
-    results = {Path(folder, "derivatives").resolve(), Path(out).resolve()}
-    scans = [path for path in found if not results & set(path.resolve().parents)]
-    failed = []
+    """Write the derivatives of each scan to its subfolder of OUT; returns the exit code."""
+    images = (".nii", ".nii.gz", ".mgz", ".mgh", ".mnc", ".img")
+    ours = {Path(folder, "derivatives").resolve(), Path(out).resolve()}
+    scans = sorted(path for path in Path(folder).rglob("*") if path.name.endswith(images))
+    scans = [path for path in scans if ours.isdisjoint(path.resolve().parents)]
+    failed: list[str] = []
     for number, scan in enumerate(scans, start=1):
         print(f"[{number}/{len(scans)}] {scan}", file=sys.stderr)
+        below = "" if scan.name.startswith("sub-") else scan.parent.relative_to(folder)  # BIDS
         try:
-            done = run_job(Job(scan, Path(out) / scan.parent.relative_to(folder)))
+            done = run_job(Job(scan, Path(out, below)))
             print(done.written[0])
             sys.stderr.writelines(f"Warning: {w}\n" for w in done.segmentation.warnings)
         except Exception as error:  # noqa: BLE001 (one bad scan must not stop the others)

@@ -8,10 +8,11 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from phantom import doubts
 
 import gmmseg
 from gmmseg.metrics import dice_per_label
-from gmmseg.selfcheck import class_statistics, doubts
+from gmmseg.selfcheck import class_statistics
 from gmmseg.settings import BrainSettings
 from gmmseg.simulate import perturb
 from gmmseg.spatial.foreground import head_foreground

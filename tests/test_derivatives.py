@@ -202,6 +202,11 @@ def test_the_arrays_of_a_segmentation_are_read_only(result):
         result.labels[0, 0, 0] = 1
 
 
+def test_a_segmentation_is_shown_in_one_line(result):
+    """Not by its arrays, which would fill the pages of a notebook."""
+    assert repr(result) == "<BrainSegmentation of 40x24x16: GM, WM, CSF; warnings: 0>"
+
+
 def test_a_class_that_is_not_there_is_named(result):
     with pytest.raises(InputError, match="No class 'lesion'; there are GM, WM, CSF"):
         result.probability_image("lesion")

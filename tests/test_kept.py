@@ -140,6 +140,15 @@ def test_an_atlas_that_no_file_keeps_stays_in_memory(folder, monkeypatch):
     assert template.icbm_head_atlas() is not atlas  # negative control: there is a file now
 
 
+def test_maps_are_let_go_where_a_file_keeps_them(folder):
+    """A hundred MB each, which a program of many scans would carry along."""
+    for made in (template.icbm_head_atlas, template.region_maps):
+        first = made()
+        assert made() is first
+        template.let_go()
+        assert made() is not first
+
+
 def test_regions_of_the_template_are_found_once_and_are_the_same_bits_from_the_folder(
     folder, monkeypatch
 ):
@@ -161,10 +170,11 @@ def test_the_kept_atlas_is_made_anew_when_any_code_it_came_through_changes():
     code = (
         "import sys; import gmmseg.spatial.headatlas, gmmseg.spatial.regions\n"
         "import gmmseg.spatial.components\n"
-        "print(*[m.__file__ for n, m in sys.modules.items() if n.startswith('gmmseg')])"
+        "for name, module in sys.modules.items():\n"
+        "    if name.startswith('gmmseg'): print(module.__file__)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = {Path(file).resolve() for file in run.stdout.split()}
+    loaded = {Path(file).resolve() for file in run.stdout.splitlines()}
     makers = {path for path in loaded if path.name != "__init__.py"}
     assert {"headatlas.py", "affines.py"} <= {path.name for path in makers}
     assert makers <= {path.resolve() for path in template._CODE}

@@ -103,6 +103,18 @@ def test_scans_of_one_name_in_different_folders_do_not_meet(monkeypatch, workflo
     assert found == ["anna", "otto"]
 
 
+def test_a_bids_data_set_becomes_one_folder_of_derivatives(monkeypatch, workflow, tmp_path):
+    for person in ("sub-01", "sub-02"):
+        save_scan(tmp_path / "in" / person / "anat" / f"{person}_T1w.nii.gz")
+    assert run(monkeypatch, "batch_folder.py", tmp_path / "in", tmp_path / "out") == 0
+    found = sorted(
+        path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.json")
+    )
+    assert Path("dataset_description.json") in found
+    assert Path("sub-02_dseg.json") in found
+    assert not [path for path in found if path.parent != Path()]
+
+
 def test_results_of_before_are_no_scans(monkeypatch, workflow, tmp_path, capsys):
     save_scan(tmp_path / "a.nii.gz")
     out = tmp_path / "derivatives" / "gmmseg"

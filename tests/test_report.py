@@ -161,7 +161,7 @@ def test_holes_that_have_a_rhythm_leave_a_sample_all_the_same():
     assert len(bins.some_finite(values, 100)) >= 100
 
 
-@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e25])
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e25, -1e25])
 def test_bins_are_even_whatever_the_unit(unit):
     """Large floats are all whole numbers, and around them there is no room for halves."""
     values = (np.arange(1, 1000, dtype=np.float32) * np.float32(unit)).astype(np.float32)

@@ -41,6 +41,7 @@ def test_numbers_of_numpy_are_numbers(given):
         ({"bias_fwhm": None}, "bias_fwhm must lie"),
         ({"bias_fwhm": True}, "bias_fwhm must lie"),
         ({"gaussians": [("GM", 2)]}, "gaussians must be a mapping"),
+        ({"gaussians": {1: 2}}, "gaussians must name classes, such as 'GM'; got 1"),
         ({"gaussians": {"GM": True}}, "1 to 6 for each class; got GM=True"),
         ({"gaussians": {"GM": 2.0}}, "1 to 6 for each class"),
         ({"threads": True}, "threads must be 1 or more"),

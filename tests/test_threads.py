@@ -1,6 +1,8 @@
 """Ranges over threads: all of a kernel's work once, in whatever order, and errors that come out."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -159,3 +161,26 @@ def test_a_forked_process_makes_threads_of_its_own(two):
         os.waitpid(child, 0)
         pytest.fail("the forked process hangs")
     assert status == 0
+
+
+def test_products_of_scipy_run_on_one_thread_too():
+    """Whose library is another than NumPy's, and may be loaded after that was asked for."""
+    code = (
+        "import numpy\n"
+        "from threadpoolctl import threadpool_info\n"
+        "from gmmseg.mixture.libraries import one_blas_thread\n"
+        "with one_blas_thread():\n"
+        "    pass\n"
+        "import scipy.linalg\n"
+        "with one_blas_thread():\n"
+        "    print(*{i['num_threads'] for i in threadpool_info() if i['user_api'] == 'blas'})"
+    )
+    threads = {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == ["1"]

@@ -1,5 +1,8 @@
 """``gmmseg threshold`` where results are there already: what goes, what stays, what is refused."""
 
+import signal
+from pathlib import Path
+
 import pytest
 import tifffile
 from click.testing import CliRunner
@@ -111,3 +114,24 @@ def test_a_table_that_names_files_elsewhere_takes_none_away(png, out, files):
     before = sorted(out.parent.rglob("*"))
     label(out, png, "--overwrite")
     assert sorted(out.parent.rglob("*")) == before
+
+
+def test_an_image_that_ctrl_c_found_written_has_its_row(out, tmp_path, monkeypatch):
+    """The signal comes while labels are moved to their place, and waits until they are there."""
+    images = [save(tmp_path / f"{name}.png", grey(TRUTH)) for name in ("a", "b")]
+    move = Path.replace
+
+    def interrupted(path, target):
+        if Path(target).parent == out:
+            monkeypatch.setattr(Path, "replace", move)
+            signal.raise_signal(signal.SIGINT)
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    stopped = run(out, *images, "--no-picture")
+    assert stopped.exit_code == 130
+    assert "1 image of 2 labelled" in stopped.stderr
+    assert names(out) == {"a_dseg.png"}
+    assert [row["image"] for row in table(out)] == [str(images[0])]
+    label(out, *images, "--resume")
+    assert names(out) == {"a_dseg.png", "b_dseg.png"}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gmmseg.bins import LARGEST_WHOLE
+from gmmseg.bins import told_apart
 from gmmseg.checks import InputError
 from gmmseg.mixture import em, kernels
 from gmmseg.mixture.levels import count_bins, count_levels
@@ -78,7 +78,7 @@ def weighted_bins(samples: np.ndarray, n_bins: int = 256) -> tuple[np.ndarray, n
         raise InputError(f"samples must be numbers; got dtype {x.dtype}.")
     if not np.isfinite(high - low):
         raise InputError("samples hold infinite values; set them to NaN to leave them out.")
-    exact = max(abs(float(low)), abs(float(high))) < LARGEST_WHOLE
+    exact = told_apart(float(low), float(high))
     if exact and high - low < _MOST_LEVELS and (x.dtype.kind in "iu" or kernels.all_whole(x)):
         base = int(low)
         counts = count_levels(x, base, int(high) - base + 1)

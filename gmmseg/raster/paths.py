@@ -129,8 +129,10 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             found.append(path)
     stems = {(path.parent, split_name(path)[0]) for path in found}
     # Each once, whatever way it is spelled; a link is an image of its own name.
-    once = {(path.parent.resolve(), path.name): path for path in reversed(found)}
-    kept = [path for path in reversed(once.values()) if not _made_from(path, stems)]
+    once: dict[tuple[Path, str], Path] = {}
+    for path in found:
+        once.setdefault((path.parent.resolve(), path.name), path)
+    kept = [path for path in once.values() if not _made_from(path, stems)]
     if not kept:
         raise InputError("No image was given; name files, folders or patterns such as '*.tif'.")
     return kept

@@ -68,8 +68,9 @@ def read_mask(path: str | os.PathLike[str], raster: Raster) -> np.ndarray:
     Parameters
     ----------
     path : path
-        Any image that :func:`read` reads. What is not zero is inside; in a JPEG, whose zeros
-        are never quite zero, what is at least half as bright as its brightest pixel.
+        Any image that :func:`read` reads. What is not zero is inside; of fractions those of at
+        least half, as :func:`gmmseg.maskfile.read_mask` has it; in a JPEG, whose zeros are never
+        quite zero, what is at least half as bright as its brightest pixel.
     raster : Raster
         The image. A mask of one plane holds for every plane of a stack.
 
@@ -98,7 +99,7 @@ def read_mask(path: str | os.PathLike[str], raster: Raster) -> np.ndarray:
     if mask.kind == "jpeg":
         inside = mask.data >= max(mask.data.max() / 2, 1)
     elif mask.data.dtype.kind == "f":
-        inside &= ~np.isnan(mask.data)
+        inside = maskfile.inside(mask.data, label)
     if mask.axes.endswith("C"):
         inside = inside.any(axis=-1)
     fits = inside.shape == raster.grid or inside.shape == raster.grid[-2:]

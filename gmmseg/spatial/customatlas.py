@@ -31,9 +31,9 @@ MAX_SHARE_OVER = 1e-3  # of all voxels with tissue, that may add up to more
 PACKAGED_DEPTH_MM = 1.0  # how far that mask itself reaches beyond its solid tissue
 CLOSED_MM = 3.0  # half of the widest gap in a brain that is part of it
 FAR_MM = 10.0  # from where the alignment looks for a brain
-BRAIN_ML = (50.0, 20000.0)
-"""What maps may hold of brain: slabs of a human one, and one whose header has voxels of twice their
-length, but not a mouse (.5 mL), nor micrometres for mm."""
+BRAIN_ML = (5.0, 20000.0)
+"""What maps may hold of brain: a marmoset's, and a human one whose header has voxels of twice their
+length, but not a mouse's (.5 mL), nor micrometres for mm."""
 
 
 def maps_atlas(maps: np.ndarray, affine: np.ndarray, names: Sequence[str]) -> TissueAtlas:

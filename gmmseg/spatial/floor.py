@@ -67,7 +67,8 @@ def negative_floor(values: np.ndarray) -> float:
 def raised_floor(values: np.ndarray) -> float:
     """Lowest intensity of a scan that lies far above 0 throughout; 0 of any other.
 
-    Shading multiplies what a scanner measures, not a constant that was added since.
+    Shading multiplies what a scanner measures, not a constant that was added since. Zeros that were
+    filled in afterwards, where nothing was measured, do not count.
 
     Parameters
     ----------
@@ -79,7 +80,17 @@ def raised_floor(values: np.ndarray) -> float:
 
     >>> raised_floor(np.linspace(1e5, 1e5 + 300, 100)), raised_floor(np.linspace(20, 120, 100))
     (100000.0, 0.0)
+    >>> raised_floor(np.append(np.linspace(1e5, 1e5 + 300, 100), np.zeros(20)))
+    100000.0
+    >>> raised_floor(np.repeat([0.0, 1.0], 50))
+    0.0
     """
     few = values.ravel()[:: max(1, values.size // N_LOOKED_AT)]
-    lowest, high = float(np.nanmin(values)), float(np.nanquantile(few, 0.99))
+    few = few[few > 0]
+    if not few.size:
+        return 0.0
+    high = float(np.quantile(few, 0.99))
+    if high == few.min() or few.min() <= FAR_ABOVE * (high - few.min()):  # of nearly all scans
+        return 0.0
+    lowest = float(values[values > 0].min())
     return lowest if lowest > FAR_ABOVE * (high - lowest) else 0.0

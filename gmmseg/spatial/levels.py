@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from gmmseg.bins import LARGEST_WHOLE
+from gmmseg.bins import told_apart
 from gmmseg.mixture.histogram import check_bins, weighted_bins
 from gmmseg.threads import spread
 
@@ -78,8 +78,7 @@ class Grid:
         """Levels for intensities from ``low`` to ``high``."""
         if low == high:
             return cls(low, 1.0, 1, True)
-        exact = max(abs(low), abs(high)) < LARGEST_WHOLE
-        if whole and exact and high - low < MOST_LEVELS:
+        if whole and told_apart(low, high) and high - low < MOST_LEVELS:
             return cls(low, 1.0, int(high - low) + 1, True)
         check_bins(low, high, FLOAT_LEVELS)
         return cls(low, (high - low) / FLOAT_LEVELS, FLOAT_LEVELS, False)

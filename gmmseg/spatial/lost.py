@@ -30,9 +30,12 @@ def lost_slices(data: np.ndarray) -> list[tuple[int, int]]:
     >>> data[:4], data[8, 0, 4] = np.arange(1600.0).reshape(40, 40), 1.0
     >>> lost_slices(data)  # the last slice has a speck of noise
     []
-    >>> data[2] = np.nan
+    >>> data[2], data[6, 0, 0] = np.nan, np.nan
     >>> lost_slices(data)
     []
+    >>> data[:, :2], data[1, 2:] = np.nan, 0.0
+    >>> lost_slices(data)
+    [(0, 1)]
     """
     found = []
     for axis in range(data.ndim):
@@ -66,19 +69,23 @@ def shown_box(data: np.ndarray) -> tuple[slice, slice, slice]:
 def _share_shown(data: np.ndarray, axis: int) -> np.ndarray:
     """(n,) share of each slice across an axis that differs from its corner; 0 for one value.
 
-    Missing voxels differ from nothing.
+    Missing voxels differ from nothing; where the corner is one, another stands for it.
     """
     planes = np.moveaxis(data, axis, 0)
     few = planes[:, ::THIN, ::THIN]
-    share = np.asarray(_differs(few, few[:, :1, :1]).mean(axis=(1, 2)))
+    share = np.asarray(((few != few[:, :1, :1]) & (few == few)).mean(axis=(1, 2)))
+    for index in np.flatnonzero(np.isnan(few[:, 0, 0])):
+        share[index] = _share_unlike(few[index])
     for index in np.flatnonzero(share == 0):  # what lies between the voxels looked at
-        share[index] = _differs(planes[index], planes[index, 0, 0]).mean()
+        share[index] = _share_unlike(planes[index])
     return share
 
 
-def _differs(values: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """Whether values differ from that of a corner, which may be missing while they are not."""
-    return np.asarray((values != corner) & (values == values))
+def _share_unlike(plane: np.ndarray) -> float:
+    """Share of a slice that differs from the first of its voxels that is not missing."""
+    known = ~np.isnan(plane)
+    first = plane[np.unravel_index(known.argmax(), plane.shape)]
+    return float(((plane != first) & known).mean())
 
 
 def without(data: np.ndarray, slices: list[tuple[int, int]]) -> np.ndarray:
