@@ -17,6 +17,15 @@ from gmmseg.threads import spread
 DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
 SPACING_MM, PAD_MM = 2.0, 40.0  # voxels of the atlas, and how far it reaches beyond the maps
 RIM_MM, RIM_WIDTH_MM = 3.5, 1.5  # how far CSF reaches beyond the packaged mask, how softly it ends
+CISTERN_MM = 2.5
+"""How much farther fluid reaches below and in front of the brainstem, where the mask leaves out
+most of the cisterns."""
+CISTERN_X, CISTERN_Y, CISTERN_Z = 22.0, (-45.0, 25.0), 0.0  # half width, back and front, top; mm
+CISTERN_EDGE_MM = 4.0  # how softly they end; logistic
+SINK = 0.007
+"""By how much of the way from back to front the rim widens: brains of people who lie on their back
+lie low in their skulls (Rice et al. 2013, doi 10.1016/j.neuroimage.2012.09.041)."""
+MIDDLE_Y = -18.0  # where it is neither wider nor narrower for that
 BONE_PEAK, BONE_MM, BONE_WIDTH_MM = 0.7, 3.5, 3.0
 """Largest probability of bone, at which distance beyond the rim, and the standard deviation of
 that. The rest of it is left to marrow and vessels: soft tissue."""
@@ -45,7 +54,9 @@ def head_atlas(
     grey, white : (X, Y, Z) float ndarray, tissue probability in 0..1
     brain : (X, Y, Z) bool or float ndarray, filled brain mask, or its probability
     affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
-    rim_mm : float, how far the space of the CSF reaches beyond the mask
+    rim_mm : float
+        How far the space of the CSF reaches beyond the mask, in the mean; it is wider at the
+        cisterns around the brainstem and in front, and narrower at the back.
 
     Returns
     -------
@@ -64,12 +75,12 @@ def head_atlas(
         size = voxel_sizes(affine)
         distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
         (grey, white), _ = tissue.result()
-    z = affine[2, 2] * np.arange(inside.shape[2], dtype=np.float32) + affine[2, 3]
-    below = expit(-(z + 25.0) / 8.0)
+    below = expit(-(_places(inside.shape, affine)[2].ravel() + np.float32(25.0)) / np.float32(8.0))
     # The packaged mask ends near the pial surface: the space above it holds CSF too.
-    inside = np.maximum(inside, expit((rim_mm - distance) / RIM_WIDTH_MM))
-    deep = _deep_region(inside, affine)
-    distance = np.maximum(distance - rim_mm, 0)
+    deep = _deep_region(np.maximum(inside, expit((rim_mm - distance) / RIM_WIDTH_MM)), affine)
+    rim = rim_mm / RIM_MM * _rim(inside.shape, affine)
+    inside = np.maximum(inside, expit((rim - distance) / RIM_WIDTH_MM))
+    distance = np.maximum(distance - rim, 0)
     maps = np.empty((*inside.shape, len(CLASSES)), np.float32)
     spread(_compose, len(maps), grey, white, inside, deep, distance, below, maps)
     return TissueAtlas(maps, affine, CLASSES, LABELS, len(TISSUES))
@@ -118,10 +129,24 @@ def _compose(
                     here[c] /= total
 
 
+def _rim(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """How far the space of the CSF reaches beyond the packaged mask from place to place, mm."""
+    x, y, z = _places(shape, affine)
+    edge = np.float32(CISTERN_EDGE_MM)
+    cisterns = expit((CISTERN_X - np.abs(x)) / edge) * expit((CISTERN_Z - z) / edge)
+    cisterns = cisterns * expit((y - CISTERN_Y[0]) / edge) * expit((CISTERN_Y[1] - y) / edge)
+    return np.asarray(RIM_MM + CISTERN_MM * cisterns + SINK * (y - MIDDLE_Y), np.float32)
+
+
+def _places(shape: tuple[int, ...], affine: np.ndarray) -> list[np.ndarray]:
+    """Template mm along each axis of an upright grid, to be broadcast."""
+    index = np.ogrid[tuple(slice(n) for n in shape)]
+    return [(affine[i, i] * index[i] + affine[i, 3]).astype(np.float32) for i in range(3)]
+
+
 def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Where grey matter is basal ganglia or thalamus: a soft box in the middle of the brain."""
-    index = np.ogrid[tuple(slice(n) for n in inside.shape)]
-    x, y, z = (np.abs(affine[i, i]) * index[i] + affine[i, 3] for i in range(3))
+    x, y, z = _places(inside.shape, affine)
     region = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
     out = np.zeros(inside.shape, np.float32)
     if not region.any():  # maps of a slab elsewhere

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gmmseg.spatial.atlas import CLASSES, PARTS
+from gmmseg.spatial.headatlas import head_atlas
 from gmmseg.spatial.sampling import sample_prior
 from gmmseg.template import icbm_head_atlas
 
@@ -11,6 +12,28 @@ from gmmseg.template import icbm_head_atlas
 @pytest.fixture(scope="module")
 def atlas():
     return icbm_head_atlas()
+
+
+@pytest.fixture(scope="module")
+def ball():
+    """A brain without tissue, of 70 mm around the middle of the template's; voxels of 2 mm."""
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -80.0, -98.0, -70.0
+    centres = np.stack(np.indices((81, 81, 81)), axis=-1) @ affine[:3, :3].T + affine[:3, 3]
+    inside = np.linalg.norm(centres - [0.0, -18.0, 10.0], axis=-1) < 70
+    nothing = np.zeros(inside.shape, np.float32)
+    return nothing, nothing, inside, affine
+
+
+def reach(atlas, way):
+    """How far from the ball fluid is likelier than not, along a way from its middle, mm."""
+    way = np.array(way) / np.linalg.norm(way)
+    steps = np.arange(60.0, 85.0, 0.25)
+    to_voxel = np.linalg.inv(atlas.affine)
+    points = np.array([0.0, -18.0, 10.0]) + steps[:, None] * way
+    prior = np.empty((len(points), len(CLASSES)), np.float32)
+    sample_prior(atlas.maps, points @ to_voxel[:3, :3].T + to_voxel[:3, 3], prior)
+    return float(steps[prior[:, CLASSES.index("CSF")] > 0.5].max() - 70)
 
 
 def at_mm(atlas, x, y, z):
@@ -123,3 +146,20 @@ def test_bone_lies_between_brain_and_scalp(atlas):
     likeliest = [max(p := at_mm(atlas, 10, -20, z), key=p.get) for z in heights]
     order = list(dict.fromkeys(name for name in likeliest if name in ("bone", "soft", "air")))
     assert order == ["bone", "soft", "air"]
+
+
+def test_fluid_is_deeper_in_front_than_at_the_back_and_deepest_around_the_brainstem(ball):
+    """By 1 mm over a brain of 140, as in people who lie on their back; by 2.5 at the cisterns."""
+    atlas = head_atlas(*ball)
+    front, back, up = (reach(atlas, way) for way in ([0, 1, 0], [0, -1, 0], [0, 0, 1]))
+    assert front - back == pytest.approx(1.0, abs=0.4)
+    assert up == pytest.approx((front + back) / 2, abs=0.3)
+    assert reach(atlas, [0, 0, -1]) - up == pytest.approx(2.5, abs=0.4)
+    assert reach(atlas, [1, 0, 0]) - up == pytest.approx(0, abs=0.4)
+
+
+def test_maps_whose_own_fluid_reaches_the_bone_get_no_more_of_it(ball):
+    without = head_atlas(*ball, rim_mm=0.0)
+    for way in ([0, 1, 0], [0, -1, 0], [0, 0, -1]):
+        assert reach(without, way) <= 0
+        assert reach(head_atlas(*ball), way) > 0.5  # negative control
