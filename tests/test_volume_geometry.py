@@ -216,3 +216,10 @@ def test_lengths_said_to_be_other_than_mm_are_remarked_on(unit, n_remarks):
     found = volume.remarks(volume.read(image))
     assert len(found) == n_remarks
     assert all("they are taken as mm" in remark for remark in found)
+
+
+@pytest.mark.parametrize("number", [1.5, "0"])
+def test_the_number_of_a_volume_is_a_whole_one(tmp_path, number):
+    image = nib.Nifti1Image(np.arange(120.0).reshape(3, 4, 5, 2), np.eye(4))
+    with pytest.raises(InputError, match=rf"must be whole, from 0; got {number!r}"):
+        volume.read(image, volume=number)

@@ -343,10 +343,3 @@ def test_the_odd_files_are_read_or_refused_in_one_sentence(bench):
         *("complex.nii.gz", "example4d.nii.gz", "minc2_4d.mnc"),
     }
     assert not any("\n" in message for message in refused.values())
-
-
-@pytest.mark.parametrize("number", [1.5, "0"])
-def test_the_number_of_a_volume_is_a_whole_one(tmp_path, number):
-    image = nib.Nifti1Image(np.arange(120.0).reshape(3, 4, 5, 2), np.eye(4))
-    with pytest.raises(InputError, match=rf"must be whole, from 0; got {number!r}"):
-        volume.read(image, volume=number)
