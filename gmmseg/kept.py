@@ -78,7 +78,10 @@ def _folder() -> Path | None:
         return Path(chosen) if chosen else None
     from platformdirs import user_cache_path
 
-    return user_cache_path("gmmseg", appauthor=False)
+    try:
+        return user_cache_path("gmmseg", appauthor=False)
+    except RuntimeError:  # a user without a home, as of a container
+        return None
 
 
 def _stamp(sources: Iterable[Path]) -> str:

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from gmmseg.checks import InputError
@@ -32,8 +33,11 @@ def ensure_folder() -> None:
     """
     package = Path(__file__).parent
     own = [package / part / "__pycache__" for part in (".", "mixture", "spatial")]
-    if os.environ.get(FOLDER) or all(map(_writable, own)) or _writable(_users()):
+    if os.environ.get(FOLDER) or all(map(_writable, own)):
         return
+    with suppress(RuntimeError):  # of a user without a home, as of a container
+        if _writable(_users()):
+            return
     # of a name that nobody can foretell: what lies in it is run
     folder = tempfile.mkdtemp(prefix="gmmseg-")
     os.environ[FOLDER] = folder

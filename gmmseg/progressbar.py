@@ -10,7 +10,7 @@ from contextlib import contextmanager
 @contextmanager
 def progress(*, show: bool) -> Iterator[Callable[[str, float], None] | None]:
     """A bar on stderr that a workflow reports to; None where no one would see it."""
-    if not (show and sys.stderr.isatty()):
+    if not (show and sys.stderr is not None and sys.stderr.isatty()):  # None where it is closed
         yield None
         return
     from rich.console import Console

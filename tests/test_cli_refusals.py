@@ -93,6 +93,21 @@ if folder is not None:
 """
 
 
+def test_a_user_without_a_home_keeps_kernels_in_a_folder_of_the_run():
+    """As in a container: platformdirs knows no cache folder then."""
+    homeless = (
+        "import platformdirs\n"
+        "def user_cache_path(*_, **__):\n"
+        "    raise RuntimeError('Could not determine home directory.')\n"
+        "platformdirs.user_cache_path = user_cache_path\n"
+    )
+    code = homeless + LOAD.format(writable=False)
+    without = {name: v for name, v in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    words = [sys.executable, "-P", "-c", code]
+    result = subprocess.run(words, capture_output=True, text=True, env=without, check=True)
+    assert Path(result.stdout.strip()).parent == Path(tempfile.gettempdir())
+
+
 @pytest.mark.parametrize("writable", [False, True])
 def test_kernels_are_kept_in_a_folder_of_the_run_where_there_is_no_other(writable):
     without = {name: v for name, v in os.environ.items() if name != "NUMBA_CACHE_DIR"}

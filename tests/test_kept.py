@@ -97,6 +97,18 @@ def test_a_folder_that_cannot_be_made_is_no_error(monkeypatch, source):
     assert kept("it", [source], make)[0][0, 0] == 2
 
 
+def test_nothing_is_kept_for_a_user_without_a_home(monkeypatch, source):
+    def homeless(*_, **__):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(FOLDER, raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", homeless)
+    make = Maker()
+    for _ in range(2):
+        kept("arrays", [source], make)
+    assert make.calls == 2
+
+
 def test_only_the_newest_files_stay(folder, source):
     make = Maker()
     for n in range(GENERATIONS + 2):

@@ -65,3 +65,10 @@ def test_a_picture_of_any_name_can_be_thresholded(tmp_path, name):
     result = CliRunner().invoke(cli.main, words)
     assert result.exit_code == 0, (result.output, result.exception)
     assert len(list((tmp_path / "out").glob("*_threshold.png"))) == 1
+
+
+def test_no_bar_is_drawn_where_stderr_is_closed(monkeypatch):
+    """As by `2>&-`: Python has nothing in its place then."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress(show=True) as tell:
+        assert tell is None
