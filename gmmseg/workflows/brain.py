@@ -80,8 +80,8 @@ def segment_brain(
 
 def unchecked(
     image: Any,
-    mask: Any = None,
-    settings: BrainSettings | None = None,
+    mask: Any,
+    settings: BrainSettings | None,
     *,
     volume_index: int | None = None,
     progress: Callable[[str, float], None] | None = None,
