@@ -143,8 +143,8 @@ def run_job(
     outputs = Outputs.of(job.scan, job.out)
     targets = outputs.all(names, regions=job.regions, pve=settings.pve, extra=job.extra)
     maps = atlasfiles.paths(settings.atlas)
-    inputs = (job.scan, job.mask, *maps)
     with reachable():
+        inputs = staging.resolved((job.scan, job.mask, *maps))
         staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
     model = Thread(target=_load_model)  # while the scan is inflated
     model.start()

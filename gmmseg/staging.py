@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import current_thread, main_thread
-from typing import Any
 
 from gmmseg.checks import InputError
+from gmmseg.stopping import uninterrupted
 
 _IMAGE_FOLDERS = ".zarr"  # folders that are one image, and may be replaced like files
 WRITTEN = "all was written"
-ENDING = ("SIGTERM", "SIGHUP", "SIGINT")  # signals that end a program, Windows has no SIGHUP
 BEFORE = "before"  # folder of what is being replaced, below that of what replaces it
 NAME_MAX = 255  # of a file, where the system does not say how long one may be
 
 
+def resolved(paths: Iterable[Path | None]) -> frozenset[Path]:
+    """Paths without links, by which files are told apart; None is left out."""
+    return frozenset(path.resolve() for path in paths if path is not None)
+
+
 def check_free(
-    targets: Sequence[Path], *, inputs: Iterable[Path | None] = (), overwrite: bool = False
+    targets: Sequence[Path], *, inputs: Collection[Path] = (), overwrite: bool = False
 ) -> None:
     """Raise InputError if writing ``targets`` would overwrite an input, or anything unasked.
 
@@ -30,8 +32,8 @@ def check_free(
     ----------
     targets : sequence of Path
         Files that are going to be written.
-    inputs : iterable of Path
-        Files that are never overwritten.
+    inputs : collection of Path
+        Files that are never overwritten, :func:`resolved`.
     overwrite : bool
         Whether other files may be.
     """
@@ -41,9 +43,8 @@ def check_free(
                 f"The output {target} would have a name of {len(os.fsencode(target.name))} bytes; "
                 f"its disk takes {longest} at most. Give the input a shorter name."
             )
-    kept = {path.resolve() for path in inputs if path is not None}
     for target in targets:
-        if target.resolve() in kept:
+        if target.resolve() in inputs:
             raise InputError(
                 f"The output {target} would overwrite an input of the same name; "
                 f"choose another output folder with -o."
@@ -77,7 +78,7 @@ def left_over(
     names: Iterable[str],
     *,
     targets: Iterable[Path],
-    inputs: Iterable[Path | None] = (),
+    inputs: Collection[Path] = (),
 ) -> tuple[Path, ...]:
     """Files of an earlier run of a scan or an image that a new one does not replace.
 
@@ -90,20 +91,21 @@ def left_over(
         Files that the earlier run says it made.
     targets : iterable of Path
         What the new run writes.
-    inputs : iterable of Path
-        What it reads, which is never left over.
+    inputs : collection of Path
+        What it reads, :func:`resolved`, which is never left over.
 
     Returns
     -------
     tuple of Path; nothing but images and files of this stem in this folder, whatever ``names`` says
     """
     ours = [name for name in names if name.startswith(f"{stem}_") and Path(name).name == name]
-    kept = {path.resolve() for path in (*targets, *inputs) if path is not None}
+    new = resolved(targets)
     return tuple(
         path
         for path in map(folder.joinpath, ours)
         if (path.is_file() or (path.is_dir() and path.name.endswith(_IMAGE_FOLDERS)))
-        and path.resolve() not in kept
+        and path.resolve() not in new
+        and path.resolve() not in inputs
     )
 
 
@@ -157,11 +159,11 @@ def staged(
         try:
             yield stage
             check_free(new)
-            with _uninterrupted(), writing(folder):
+            with uninterrupted(), writing(folder):
                 _publish(stage, targets, stale)
                 published = True
         finally:
-            with _uninterrupted():
+            with uninterrupted():
                 if not _holds_files(stage / BEFORE):
                     shutil.rmtree(stage, ignore_errors=True)
                 _remove_empty(created)
@@ -218,44 +220,6 @@ def _publish(stage: Path, targets: Sequence[Path], stale: Sequence[Path]) -> Non
             ) from error
         raise
     shutil.rmtree(before, ignore_errors=True)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and the like wait until the block ends: they would lose what is being moved.
-
-    Where the block fails they are dropped; what it failed of ends the work as well, and says more.
-    """
-    if current_thread() is not main_thread():  # where no signal arrives
-        yield
-        return
-    missed: list[int] = []
-    held = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    usual = {
-        number: signal.signal(number, lambda number, _: missed.append(number))
-        for number in held
-        if signal.getsignal(number) is not None  # which could not be put back
-    }
-    try:
-        yield
-    except BaseException:
-        _restore(usual)
-        raise
-    _restore(usual)
-    for number in held:
-        if number in missed:
-            signal.raise_signal(number)
-
-
-def _restore(handlers: dict[int, Any]) -> None:
-    """Let signals have their handlers back, all of them even if one arrives meanwhile."""
-    if not handlers:
-        return
-    number, handler = handlers.popitem()
-    try:
-        signal.signal(number, handler)
-    finally:
-        _restore(handlers)
 
 
 def _holds_files(folder: Path) -> bool:

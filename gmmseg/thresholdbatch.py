@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from glob import escape
@@ -16,9 +15,8 @@ from gmmseg.raster.paths import dseg_path, split_name
 from gmmseg.raster.write import write_labels, write_map
 from gmmseg.thresholdimage import Part, ThresholdOptions, threshold_image
 from gmmseg.thresholdlarge import is_large, threshold_large
-from gmmseg.thresholdtable import MISSING, Row, failed_row, read_table, row_of, write_table
-
-_EVERY = 2.0  # seconds between two writings of the table of a long run
+from gmmseg.thresholdledger import Ledger
+from gmmseg.thresholdtable import MISSING, Row, failed_row, row_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +99,14 @@ def run_threshold(
             "--channels, --features and --superpixels."
         )
     check_names(job.images)
-    rows: dict[str, list[Row]] = {}
-    for row in read_table(job.out):
-        rows.setdefault(row.stem, []).append(row)
-    images = [image for image in job.images if not (job.resume and _is_done(image, job, rows))]
-    inputs = (*job.images, job.mask)
-    jobs = {image: _resumed(image, job, rows) for image in images}
+    ledger = Ledger(job.out)
+    images = [image for image in job.images if not (job.resume and _is_done(image, job, ledger))]
+    inputs = staging.resolved((*job.images, job.mask))
+    jobs = {image: _resumed(image, job, ledger) for image in images}
     for image, own in jobs.items():
         targets = _targets(image, None, job)
-        before = _made(image, rows)
-        stale = staging.left_over(
-            job.out, split_name(image)[0], before, targets=targets, inputs=inputs
-        )
+        stem = split_name(image)[0]
+        stale = staging.left_over(job.out, stem, ledger.made(stem), targets=targets, inputs=inputs)
         staging.check_free((*targets, *stale), inputs=inputs, overwrite=own.overwrite)
     if job.threads is not None:
         from gmmseg.threads import use_threads
@@ -120,28 +114,22 @@ def run_threshold(
         use_threads(job.threads)
     done: list[ImageDone] = []
     table: tuple[Path, ...] = ()
-    written_at = time.monotonic()
-    fresh = False
     try:
         for number, image in enumerate(images):
             if progress is not None:
                 progress(image.name, number / len(images))
-            one = _one(image, jobs[image], inputs, _made(image, rows))
+            stem = split_name(image)[0]
+            one = _one(image, jobs[image], inputs, ledger.made(stem))
             done.append(one)
             if one.error and len(job.images) == 1:
                 continue  # its one sentence says it all
-            rows[split_name(image)[0]] = list(one.rows)
-            fresh = True
-            if time.monotonic() - written_at > _EVERY:
-                table = _save_table(job, rows)
-                written_at, fresh = time.monotonic(), False
+            ledger.add(stem, one.rows)
             if after is not None:
                 after(one)
             if one.stopped:
                 raise KeyboardInterrupt
     finally:
-        if fresh:
-            table = _save_table(job, rows)
+        table = ledger.save()
     return ThresholdRun(tuple(done), table, len(job.images) - len(images))
 
 
@@ -159,7 +147,7 @@ def check_names(images: Sequence[Path]) -> None:
 
 
 def _one(
-    image: Path, job: ThresholdJob, inputs: Sequence[Path | None], before: Sequence[str]
+    image: Path, job: ThresholdJob, inputs: Collection[Path], before: Sequence[str]
 ) -> ImageDone:
     """Threshold one image; what is wrong with it becomes a sentence."""
     try:
@@ -180,7 +168,7 @@ def _one(
 
 
 def _labelled(
-    image: Path, job: ThresholdJob, inputs: Sequence[Path | None], before: Sequence[str]
+    image: Path, job: ThresholdJob, inputs: Collection[Path], before: Sequence[str]
 ) -> ImageDone:
     """Threshold one image, of which ``before`` was made by an earlier run, and write its files."""
     options, large, stopped = job.options, job.large, False
@@ -271,17 +259,11 @@ def _targets(image: Path, kind: str | None, job: ThresholdJob) -> tuple[Path, ..
     return tuple(paths)
 
 
-def _made(image: Path, rows: dict[str, list[Row]]) -> tuple[str, ...]:
-    """Names of the files that an earlier run made of an image, or of one of the same stem."""
-    own = rows.get(split_name(image)[0], [])
-    return tuple(dict.fromkeys(name for row in own for name in row.files))
-
-
 def _staged(
     image: Path,
     targets: Sequence[Path],
     job: ThresholdJob,
-    inputs: Sequence[Path | None],
+    inputs: Collection[Path],
     before: Sequence[str],
 ) -> AbstractContextManager[Path]:
     """Where files of an image wait; those of an earlier run go as the new ones come."""
@@ -292,9 +274,9 @@ def _staged(
     return staging.staged(job.out, targets, stale=stale)
 
 
-def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool:
+def _is_done(image: Path, job: ThresholdJob, ledger: Ledger) -> bool:
     """Whether an earlier run with the same options left labels and rows of an image."""
-    own = rows.get(split_name(image)[0], [])
+    own = ledger.of(split_name(image)[0])
     return (
         bool(own)
         and all(row.ok and row.cells.get("options", MISSING) == job.words for row in own)
@@ -303,13 +285,7 @@ def _is_done(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> bool
     )
 
 
-def _resumed(image: Path, job: ThresholdJob, rows: dict[str, list[Row]]) -> ThresholdJob:
+def _resumed(image: Path, job: ThresholdJob, ledger: Ledger) -> ThresholdJob:
     """The job, free to replace files without a row: a run was cut off between the two."""
-    left = job.resume and split_name(image)[0] not in rows
+    left = job.resume and not ledger.of(split_name(image)[0])
     return replace(job, overwrite=job.overwrite or left)
-
-
-def _save_table(job: ThresholdJob, rows: dict[str, list[Row]]) -> tuple[Path, ...]:
-    with staging.writing(job.out):
-        job.out.mkdir(parents=True, exist_ok=True)
-        return write_table(job.out, [row for own in rows.values() for row in own])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +134,14 @@ def read_table(folder: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
         if any(set(_FIXED) - set(row) for row in rows):
             raise ValueError("no such columns")
-        return [Row({k: v for k, v in row.items() if v not in (MISSING, None)}) for row in rows]
+        return [
+            Row({k: v for k, v in row.items() if k is not None and v not in (MISSING, None)})
+            for row in rows
+        ]
     except (ValueError, csv.Error, OSError) as error:
         raise InputError(
             f"The table {path} is not one of gmmseg threshold; move it, or choose another folder "
@@ -146,7 +150,10 @@ def read_table(folder: Path) -> list[Row]:
 
 
 def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
-    """Write the table and its description, each whole or not at all."""
+    """Write the table and its description, each whole or not at all.
+
+    Columns that somebody has added stay, behind ours.
+    """
     rows = list(rows)
     used = {"threshold_1", "mean_1", "mean_2", "fraction_1", "fraction_2"}
     used |= {name for row in rows for name in row.cells}
@@ -159,7 +166,8 @@ def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
         for name in group
         if f"{name}_{k}" in used
     ]  # fmt: skip
-    columns = [*_FIXED, *by_class, *_LAST]
+    ours = [*_FIXED, *by_class, *_LAST]
+    columns = list(dict.fromkeys([*ours, *(name for row in rows for name in row.cells)]))
     text = io.StringIO()
     writer = csv.DictWriter(
         text,
@@ -167,19 +175,21 @@ def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
         restval=MISSING,
         delimiter="\t",
         lineterminator="\n",
-        extrasaction="ignore",
         quoting=csv.QUOTE_NONE,
         quotechar=None,
     )
     writer.writeheader()
     writer.writerows({k: " ".join(v.split()) for k, v in row.cells.items()} for row in rows)
     table, sidecar = folder / TABLE, folder / SIDECAR
-    told = {name: {"Description": _description(name)} for name in columns}
+    told = {name: {"Description": _description(name)} for name in ours}
     for path, content in ((table, text.getvalue()), (sidecar, json.dumps(told, indent=2) + "\n")):
-        temporary = path.with_name(f".gmmseg-{path.name}")
-        # the name of a file may hold bytes that are no text
-        temporary.write_text(content, encoding="utf-8", errors="replace")
-        temporary.replace(path)
+        temporary = path.with_name(f".gmmseg-{os.getpid()}-{path.name}")
+        try:
+            # the name of a file may hold bytes that are no text
+            temporary.write_text(content, encoding="utf-8", errors="replace")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return table, sidecar
 
 
