@@ -6,22 +6,21 @@ import atexit
 import gc
 import io
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import gmmseg
-from gmmseg.checks import InputError, interrupted
+from gmmseg.cli_failures import Commands
 from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
 from gmmseg.cli_types import AnyPath, ClassNumber, Names, Number
 from gmmseg.kernelcache import check_threads, ensure_folder
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
-from gmmseg.staging import WRITTEN, all_written
+from gmmseg.stopping import stop_by_exceptions
 
 if TYPE_CHECKING:
     from gmmseg.batch import Done
@@ -32,13 +31,9 @@ _BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "B
 UNTRUSTED = 3  # exit code of `--strict`: results are there, and not to be trusted
 
 
-class InputFailure(click.ClickException):
-    """An InputError as the user sees it: one sentence and exit code 2."""
-
-    exit_code = 2
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(gmmseg.__version__, prog_name="gmmseg")
 def main() -> None:
     """Images into labels with Gaussian mixture models."""
@@ -47,15 +42,9 @@ def main() -> None:
         os.environ[variable] = "1"
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # paths may hold bytes that are no text
-    try:
-        check_threads()
-    except InputError as error:
-        raise InputFailure(str(error)) from error
+    check_threads()
     ensure_folder()
-    for name in ("SIGTERM", "SIGHUP"):  # so that temporary files are removed
-        number = getattr(signal, name, None)  # Windows has one of them
-        if number and signal.getsignal(number) is signal.SIG_DFL:  # not so after nohup
-            signal.signal(number, _terminated)
+    stop_by_exceptions()
 
 
 @main.command(no_args_is_help=True, cls=FilesCommand)
@@ -233,29 +222,18 @@ def brain(
     settings["atlas"] = settings["atlas"] or None
     settings["gaussians"] = dict(settings["gaussians"]) or None
     given = {name: value for name, value in settings.items() if value is not None}
-    try:
-        from gmmseg.stopwatch import Stopwatch, table
+    from gmmseg.stopwatch import Stopwatch, table
 
-        watch = Stopwatch() if profile else None
+    watch = Stopwatch() if profile else None
+    if watch is not None:
+        watch("importing", 0.0)
+    from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
+
+    job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty, strict)
+    with progress(show=not quiet) as bar:
         if watch is not None:
-            watch("importing", 0.0)
-        from gmmseg.batch import Job, run_job  # here, to keep `gmmseg --help` fast
-
-        job = Job(t1, out, mask, labels, given, volume, overwrite, regions, uncertainty, strict)
-        with progress(show=not quiet) as bar:
-            if watch is not None:
-                watch.then = bar
-            done = run_job(job, progress=bar, watch=watch)
-    except InputError as error:
-        raise InputFailure(str(error)) from error
-    except MemoryError as error:
-        raise click.ClickException("There is not enough memory for this scan.") from error
-    except (KeyboardInterrupt, SystemError) as error:
-        if not interrupted(error):
-            raise
-        what = WRITTEN if all_written(error) else "nothing was written"
-        click.echo(f"Interrupted; {what}.", err=True)
-        sys.exit(130)
+            watch.then = bar
+        done = run_job(job, progress=bar, watch=watch)
     for warning in done.segmentation.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if verbose:
@@ -285,7 +263,3 @@ def _explain(done: Done) -> None:
 
 
 main.add_command(threshold)
-
-
-def _terminated(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)

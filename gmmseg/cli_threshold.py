@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gmmseg.checks import InputError
 from gmmseg.cli_types import AnyPath, Names, Number
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
@@ -201,9 +200,6 @@ def threshold(images: tuple[str, ...], quiet: bool, **given: Any) -> None:
 
         with progress(show=not quiet) as bar:
             run = run_threshold(job, progress=bar, after=after)
-    except InputError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         click.echo(
             f"Interrupted: {_count(sum(not one.error for one in seen), 'image')} of {total} "

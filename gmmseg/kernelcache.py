@@ -30,16 +30,33 @@ def ensure_folder() -> None:
     numba takes the package's own folder or the user's; where neither can be written, as for a
     service without a home in a read-only container, it refuses to import the kernels. The folder
     goes when the process ends.
+
+    Raises
+    ------
+    InputError
+        If the environment names a folder that cannot be written, or there is no temporary one.
     """
     package = Path(__file__).parent
     own = [package / part / "__pycache__" for part in (".", "mixture", "spatial")]
-    if os.environ.get(FOLDER) or all(map(_writable, own)):
+    named = os.environ.get(FOLDER)
+    if named and not _writable(Path(named)):
+        raise InputError(
+            f"The folder {named}, which the environment variable {FOLDER} names for compiled "
+            f"kernels, cannot be written; name another, or unset it."
+        )
+    if named or all(map(_writable, own)):
         return
     with suppress(RuntimeError):  # of a user without a home, as of a container
         if _writable(_users()):
             return
     # of a name that nobody can foretell: what lies in it is run
-    folder = tempfile.mkdtemp(prefix="gmmseg-")
+    try:
+        folder = tempfile.mkdtemp(prefix="gmmseg-")
+    except OSError as error:
+        raise InputError(
+            f"There is no folder for compiled kernels: the package's own, the user's and a "
+            f"temporary one cannot be written. Name one by the environment variable {FOLDER}."
+        ) from error
     os.environ[FOLDER] = folder
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 

@@ -153,6 +153,25 @@ def test_results_go_to_derivatives_below_the_current_folder(noise_t1, tmp_path, 
     assert (tmp_path / "derivatives" / "gmmseg" / "t1_dseg.nii.gz").exists()
 
 
+def test_what_no_one_thought_of_is_one_sentence_and_a_traceback_where_it_is_asked_for(
+    noise_t1, tmp_path, monkeypatch
+):
+    def segment_brain(*_, **__):
+        raise RuntimeError("can't start\nnew thread")
+
+    fake.install_workflow(monkeypatch, segment_brain)
+    words = ["brain", str(noise_t1), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: It failed in a way no one thought of (RuntimeError: can't start new thread). "
+        "Set GMMSEG_TRACEBACK=1 to see where.\n"
+    )
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("GMMSEG_TRACEBACK", "1")
+    assert type(CliRunner().invoke(cli.main, words).exception) is RuntimeError
+
+
 def test_lack_of_memory_is_one_sentence(noise_t1, tmp_path, monkeypatch):
     def segment_brain(*_, **__):
         raise MemoryError
@@ -160,5 +179,5 @@ def test_lack_of_memory_is_one_sentence(noise_t1, tmp_path, monkeypatch):
     fake.install_workflow(monkeypatch, segment_brain)
     result = CliRunner().invoke(cli.main, ["brain", str(noise_t1), "-o", str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert result.stderr == "Error: There is not enough memory for this scan.\n"
+    assert result.stderr == "Error: There is not enough memory for it.\n"
     assert not (tmp_path / "out").exists()

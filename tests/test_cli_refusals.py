@@ -66,7 +66,7 @@ def test_a_mask_of_the_whole_image_is_refused_before_the_long_work(
     inside[20:-20, 20:-20, 20:-20] = 1  # 1.7 L of a box, which a cut scan may be
     nib.save(nib.Nifti1Image(inside, scan.affine), mask)
     result = CliRunner().invoke(cli.main, words)
-    assert str(result.exception) == "the alignment has begun"  # negative control
+    assert "(AssertionError: the alignment has begun)" in result.stderr  # negative control
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
@@ -123,9 +123,31 @@ def test_kernels_are_kept_in_a_folder_of_the_run_where_there_is_no_other(writabl
 
 def test_a_folder_of_ones_own_is_left_to_numba(monkeypatch, tmp_path):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(kernelcache, "_writable", lambda folder: False)
+    monkeypatch.setattr(kernelcache, "_writable", lambda folder: folder == tmp_path)
     kernelcache.ensure_folder()
     assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path)
+
+
+def test_a_folder_of_ones_own_that_cannot_be_written_is_told_of(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    result = CliRunner().invoke(cli.main, ["brain", "t1.nii"])
+    assert result.exit_code == 2, result.exception
+    assert re.fullmatch(
+        r"Error: The folder .*file, .*NUMBA_CACHE_DIR .*unset it\.\n", result.stderr
+    )
+
+
+def test_no_folder_at_all_for_kernels_is_told_of(monkeypatch):
+    def refuse(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(kernelcache, "_writable", lambda folder: False)
+    monkeypatch.setattr(kernelcache.tempfile, "mkdtemp", refuse)
+    result = CliRunner().invoke(cli.main, ["brain", "t1.nii"])
+    assert result.exit_code == 2, result.exception
+    assert re.fullmatch(r"Error: There is no folder for compiled kernels: .*\n", result.stderr)
 
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path):
