@@ -124,13 +124,14 @@ def main() -> None:
     metavar="CLASS=N",
     help="How many Gaussians a class has, 1 to 6; once for each class (GM, WM, CSF, deepGM, bone, "
     "soft, air, and thalamicGM, pallidalGM, putaminalGM, brainstemWM, cerebellarGM, "
-    "cerebellarWM). If not given, one, and up to three for soft tissue, as the scan asks.",
+    "cerebellarWM, occipitalGM). If not given, one, and up to three for soft tissue, as the scan "
+    "asks.",
 )
 @click.option(
     "--parts/--no-parts",
     default=None,
     help="Whether thalamus, putamen, pallidum, brainstem, grey and white matter of the cerebellum "
-    "have an intensity of their own in the packaged atlas.  [default: parts]",
+    "and occipital cortex have an intensity of their own in the packaged atlas.  [default: parts]",
 )
 @click.option(
     "--atlas",

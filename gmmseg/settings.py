@@ -37,7 +37,7 @@ class BrainSettings:
         whole head) up to three, as the objective says.
     parts : bool
         Give parts of the packaged atlas an intensity of their own: thalamus, putamen, pallidum,
-        brainstem, grey and white matter of the cerebellum.
+        brainstem, grey and white matter of the cerebellum, occipital cortex.
     contrast : str
         "t1", "t2", "pd", or "auto" to tell by the class means; only doubts depend on it.
     stripped : bool, optional

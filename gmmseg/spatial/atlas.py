@@ -15,6 +15,7 @@ LABELS = (0, 1, 2, 0, 3, 3, 3)
 PARTS = {
     "thalamic GM": "deep GM", "pallidal GM": "deep GM", "putaminal GM": "deep GM",
     "brainstem WM": "WM", "cerebellar GM": "GM", "cerebellar WM": "WM",
+    "occipital GM": "GM",
 }  # fmt: skip
 """Parts of classes that have an intensity of their own, and the class that each is part of."""
 

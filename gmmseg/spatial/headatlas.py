@@ -12,9 +12,9 @@ from gmmseg.affines import voxel_sizes
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import CLASSES, LABELS, TissueAtlas
 from gmmseg.spatial.blur import TRUNCATE
+from gmmseg.spatial.regions import nuclei
 from gmmseg.threads import spread
 
-DEEP_MM = 22.0  # below the surface of the brain: where deep grey matter begins
 SPACING_MM, PAD_MM = 2.0, 40.0  # voxels of the atlas, and how far it reaches beyond the maps
 RIM_MM, RIM_WIDTH_MM = 3.5, 1.5  # how far CSF reaches beyond the packaged mask, how softly it ends
 CISTERN_MM = 2.5
@@ -76,8 +76,8 @@ def head_atlas(
         distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
         (grey, white), _ = tissue.result()
     below = expit(-(_places(inside.shape, affine)[2].ravel() + np.float32(25.0)) / np.float32(8.0))
+    deep = nuclei(inside.shape, affine)
     # The packaged mask ends near the pial surface: the space above it holds CSF too.
-    deep = _deep_region(np.maximum(inside, expit((rim_mm - distance) / RIM_WIDTH_MM)), affine)
     rim = rim_mm / RIM_MM * _rim(inside.shape, affine)
     inside = np.maximum(inside, expit((rim - distance) / RIM_WIDTH_MM))
     distance = np.maximum(distance - rim, 0)
@@ -142,27 +142,6 @@ def _places(shape: tuple[int, ...], affine: np.ndarray) -> list[np.ndarray]:
     """Template mm along each axis of an upright grid, to be broadcast."""
     index = np.ogrid[tuple(slice(n) for n in shape)]
     return [(affine[i, i] * index[i] + affine[i, 3]).astype(np.float32) for i in range(3)]
-
-
-def _deep_region(inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Where grey matter is basal ganglia or thalamus: a soft box in the middle of the brain."""
-    x, y, z = _places(inside.shape, affine)
-    region = (np.abs(x) < 33) & (y > -38) & (y < 24) & (z > -12) & (z < 24)
-    out = np.zeros(inside.shape, np.float32)
-    if not region.any():  # maps of a slab elsewhere
-        return out
-    size = np.abs(np.diag(affine)[:3])
-    # What is out of reach of the box's edge does not change how deep a voxel of it lies.
-    reach = np.ceil((DEEP_MM + 1) / size).astype(int)
-    corners = [np.flatnonzero(region.any(axis=tuple({0, 1, 2} - {i})))[[0, -1]] for i in range(3)]
-    near = tuple(
-        slice(max(0, low - r), high + 1 + r) for (low, high), r in zip(corners, reach, strict=True)
-    )
-    depth = ndimage.distance_transform_edt(inside[near] > 0.5, sampling=size)
-    out[near] = ndimage.gaussian_filter(
-        (region[near] & (depth > DEEP_MM)).astype(np.float32), 1.5 / size
-    )
-    return out
 
 
 def resampled(

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 from gmmseg.spatial.atlas import PARTS
 
 REGIONS = ("SGM", "BS", "CBM")
 SOFT_MM = 1.0  # standard deviation of the blur of the borders
+NUCLEI_SOFT_MM = 1.5  # the same where the nuclei begin, which differ more between people
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ TO_GREY, TO_WHITE = 0.7, 0.6
 that change sides."""
 
 PART_REACH = {"thalamus": 1.0, "pallidum": 1.15, "putamen": 1.0}  # radii
+OCCIPITAL_Y, OCCIPITAL_MM = -70.0, 2.5
+"""In front of which cortex is not occipital, and how softly that begins (logistic), mm: the cortex
+behind has more myelin (Glasser & Van Essen 2011, doi 10.1523/JNEUROSCI.2180-11.2011)."""
 FRONT_OF_STEM = -5.0  # y in mm
 
 DEEP_BOX = ((-45.0, 45.0), (-55.0, 40.0), (-30.0, 40.0))
@@ -107,6 +112,24 @@ def template_regions(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) ->
     stem = hind & _stem(points)
     deep = _deep(points) & ~hind
     return np.stack([_softened(region, affine) for region in (deep, stem, hind & ~stem)], axis=-1)
+
+
+def nuclei(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
+    """Where grey matter is that of a nucleus, paler than cortex in T1.
+
+    Septum, claustrum and what average maps have of grey matter in the capsules between the nuclei
+    are not: with the brightness of a nucleus they would take white matter to themselves.
+
+    Parameters
+    ----------
+    shape : three int
+    affine : (4, 4) ndarray, voxel index to template mm; axes along the template's axes
+
+    Returns
+    -------
+    (X, Y, Z) float32 ndarray, 0..1, with soft borders
+    """
+    return _softened(_deep(coordinates(shape, affine), reach=1.0), affine, NUCLEI_SOFT_MM)
 
 
 def by_anatomy(
@@ -150,6 +173,7 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
     """
     points = coordinates(grey.shape, affine)
     cerebellum = _softened(hindbrain(grey + white, points, affine) & ~_stem(points), affine)
+    occipital = expit((OCCIPITAL_Y - points[1]) / OCCIPITAL_MM)
     box, inner = _nuclei_and_stem(grey.shape, affine)
     part = {name: np.zeros(grey.shape, np.float32) for name in inner}
     for name, share in inner.items():
@@ -161,6 +185,7 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
         "brainstem WM": part["stem"],
         "cerebellar GM": cerebellum,
         "cerebellar WM": np.minimum(cerebellum, 1 - part["stem"]),  # both are taken from WM
+        "occipital GM": np.minimum(occipital, 1 - cerebellum, dtype=np.float32),
     }
     return np.stack([where[name] for name in PARTS], axis=-1)
 
@@ -180,9 +205,9 @@ def _nuclei_and_stem(
     return box, {name: _softened(region, affine) for name, region in regions.items()}
 
 
-def _softened(region: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """A region whose border is blurred by :data:`SOFT_MM`, 0..1."""
-    blur = SOFT_MM / np.abs(np.diag(affine)[:3])
+def _softened(region: np.ndarray, affine: np.ndarray, mm: float = SOFT_MM) -> np.ndarray:
+    """A region whose border is blurred, 0..1."""
+    blur = mm / np.abs(np.diag(affine)[:3])
     return np.asarray(ndimage.gaussian_filter(region.astype(np.float32), blur))
 
 
@@ -236,13 +261,13 @@ def _stem(points: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray((np.abs(x) < half) & (y > back))
 
 
-def _deep(points: Sequence[np.ndarray]) -> np.ndarray:
+def _deep(points: Sequence[np.ndarray], reach: float = REACH) -> np.ndarray:
     """The nuclei and what lies between them, parted from cortex half way; bool."""
     out = np.zeros(np.broadcast_shapes(*(p.shape for p in points)), bool)
     box, middle = _within(points, DEEP_BOX)
     near = np.minimum.reduce([n.radius(middle) for n in (*NUCLEI, CAUDATE_BODY)])
     far = np.minimum.reduce([other.radius(middle) for other in NEIGHBOURS])
-    out[box] = (near < REACH) & (near < far)
+    out[box] = (near < reach) & (near < far)
     return out
 
 

@@ -104,6 +104,7 @@ def test_the_likeliest_class_is_what_anatomy_says(atlas, name, point):
         ("brainstem WM", (3, -24, -34)),  # pons
         ("cerebellar GM", (28, -70, -52)),  # inferior lobules
         ("cerebellar WM", (22, -56, -38)),  # around the dentate nucleus
+        ("occipital GM", (6, -86, 4)),  # along the calcarine sulcus
     ],
 )
 def test_parts_are_where_anatomy_has_them(atlas, part, point):
@@ -113,6 +114,16 @@ def test_parts_are_where_anatomy_has_them(atlas, part, point):
         assert max(here, key=here.get) == part, here
     cortex = at_mm(parted, 40, -20, 55)
     assert max(cortex[name] for name in PARTS) == 0
+
+
+def test_deep_grey_matter_is_that_of_the_nuclei_and_not_what_lies_between_them(atlas):
+    """Septum, internal capsule, claustrum: average maps have a share of grey matter there."""
+    for point in ((12, 12, 6), (26, 2, 0), (11, -19, 6)):  # caudate, putamen, thalamus
+        here = at_mm(atlas, *point)
+        assert here["deep GM"] > 3 * here["GM"], here
+    for point in ((1, 10, 12), (16, 2, 8), (34, 0, 4)):
+        here = at_mm(atlas, *point)
+        assert here["deep GM"] < 0.15, here
 
 
 def test_parts_are_taken_from_their_class_and_nothing_else(atlas):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from simulated import MEANS, SHAPE, blurred, small_atlas, small_lattice
 
 from gmmseg.checks import InputError
@@ -85,15 +86,20 @@ def two_contrasts(amplitude):
     values = np.where(behind, 33.4 + 0.543 * lattice.values, lattice.values)  # 130: 104, 95: 85
     values *= np.exp(np.where(white, 0.03 * of_white, 0))
     lattice = replace(lattice, values=values * np.exp(amplitude * field))
+    return lattice, with_parts(plain, behind, ("cerebellar GM", "cerebellar WM")), plain
+
+
+def with_parts(plain, where, parts):
+    """An atlas whose grey or white matter belongs to parts of its own in some places."""
     names = (*plain.names[:3], *PARTS, "outside")
     maps = np.zeros((*SHAPE, len(names)), np.float32)
     maps[..., [0, 1, 2, -1]] = plain.maps
-    for part in ("cerebellar GM", "cerebellar WM"):
+    for part in parts:
         whole = names.index(PARTS[part])
-        maps[behind, names.index(part)] = maps[behind, whole]
-        maps[behind, whole] = 0
-    parts = TissueAtlas(maps, plain.affine, names, (0, 1, 2, 0, 1, 0, 1, 3), 3)
-    return lattice, parts, plain
+        maps[where, names.index(part)] = maps[where, whole]
+        maps[where, whole] = 0
+    labels = (0, 1, 2, *(int(whole == "WM") for whole in PARTS.values()), 3)
+    return TissueAtlas(maps, plain.affine, names, labels, 3)
 
 
 def test_a_part_with_a_contrast_of_its_own_is_no_shading():
@@ -109,6 +115,21 @@ def test_a_part_with_a_contrast_of_its_own_is_no_shading():
 def test_shading_is_seen_beside_a_part_with_a_contrast_of_its_own():
     lattice, parts, _ = two_contrasts(0.10)
     assert decided_fit(lattice, parts, BrainSettings()).bias
+
+
+def test_shading_where_cortex_is_a_part_of_its_own_is_seen_as_without_the_part():
+    """The part could take it for brightness of its own; white matter shows that it is none."""
+    rng = np.random.default_rng(8)
+    plain = small_atlas(rng)
+    lattice = small_lattice(rng, plain)
+    along = np.indices(SHAPE)[1] / (SHAPE[1] - 1)
+    shaded = replace(lattice, values=lattice.values * np.exp(0.1 * expit(20 * (0.4 - along))))
+    parted = with_parts(plain, along < 0.4, ["occipital GM"])
+    settings = BrainSettings(deformation="off")
+    seen, expected = (decided_fit(shaded, atlas, settings) for atlas in (parted, plain))
+    assert seen.bias
+    assert seen.shading.shared == pytest.approx(expected.shading.shared, rel=0.15)
+    assert not decided_fit(lattice, parted, settings).bias  # negative control
 
 
 def test_faint_shading_is_left_in_a_brain_alone_and_taken_off_a_head():
