@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 SWITCHES = {"stripped": ("--stripped", "--whole-head"), "parts": ("--parts", "--no-parts")}
 """Settings that are options without a value."""
+
+MODEL = ("gmmseg.spatial.atlas", "gmmseg.workflows.brain")
+"""Modules with compiled kernels, those that blur the atlas first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,87 +134,127 @@ def run_job(
     """
     tell = watch or progress or _nobody
     tell("reading", 0.0)
-    settings = BrainSettings(**job.settings)
-    names = atlasfiles.class_names(settings.atlas, settings.atlas_names)
-    for option, asked in (("--regions", job.regions), ("--parts", job.settings.get("parts"))):
-        if asked and settings.atlas:
-            raise InputError(
-                f"{option} carries parts of the packaged atlas and cannot be used with --atlas; "
-                "give maps named CGM, SGM, BS and CBM instead."
-            )
-    labels.codes(names, job.labels)
-    outputs = Outputs.of(job.scan, job.out)
-    targets = outputs.all(names, regions=job.regions, pve=settings.pve, extra=job.extra)
-    maps = atlasfiles.paths(settings.atlas)
-    with reachable():
-        inputs = staging.resolved((job.scan, job.mask, *maps))
-        staging.check_free(targets, inputs=inputs, overwrite=job.overwrite)
-    model = Thread(target=_load_model)  # while the scan is inflated
+    plan = _Plan.of(job)
+    settings, outputs = plan.settings, plan.outputs
+    model = Thread(target=_load, args=MODEL)  # while the scan is inflated
     model.start()
     scan = volume.read(job.scan, volume=job.volume)
     mask = None if job.mask is None else read_mask(job.mask, scan)
     with suppress(InputError):  # told where the atlas is used
         atlasfiles.load_ahead(settings.atlas, settings.atlas_names, settings.threads)
-    read = provenance.inputs(job.scan, job.mask, maps)  # the model is still being loaded
-    description = job.out / "dataset_description.json"
-    if outputs.is_bids and not description.exists():
-        targets = (*targets, description)
-    # Not the description, which runs of other scans may write meanwhile.
-    new = () if job.overwrite else [path for path in targets if path != description]
+    # the model is still being loaded
+    read = provenance.inputs(job.scan, job.mask, atlasfiles.paths(settings.atlas))
     before = derivatives.Earlier.of(outputs)
-    stale = staging.left_over(job.out, outputs.stem, before.files, targets=targets, inputs=inputs)
-    with staging.staged(job.out, targets, new=new, stale=stale) as stage:
+    stale = staging.left_over(
+        job.out, outputs.stem, before.files, targets=plan.targets, inputs=plan.inputs
+    )
+    new = () if job.overwrite else plan.own
+    with staging.staged(job.out, plan.targets, new=new, stale=stale) as stage:
         tell("importing", 0.0)
         model.join()
-        from gmmseg import regions, report, selfcheck
-        from gmmseg.threads import n_threads, use_threads
+        from gmmseg.threads import use_threads
         from gmmseg.workflows.brain import unchecked
 
         use_threads(settings.threads)
         result = unchecked(scan, mask, settings, progress=_preparing(tell))
-        beside = ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),))
-        with staging.writing(job.out), beside as pool:
-            # Compression lets go of the interpreter lock: all else is done meanwhile.
-            how: dict[str, Any] = {"scheme": job.labels, "extra": job.extra}
-            images = pool.submit(derivatives.write_images, result, outputs, stage, **how)
-            checks = selfcheck.check(result)
-            result = selfcheck.doubted(result, checks)
-            replaced = before.remark(job.scan, read["scan"]["sha256"])
-            result = result.warned((*result.warnings, *replaced))
-            parts = regions.brain_regions(result) if job.regions else None
-            tell("drawing", 1.0)
-            notes = provenance.record(
-                result,
-                read=read,
-                labels=job.labels,
-                command=job.command(),
-                checks=checks,
-                files=[path for path in targets if path != description],
-            )
-            derivatives.write_tables(result, outputs, stage, provenance=notes, **how)
-            report.save(
-                report.draw(result, title=outputs.stem), stage / outputs.path("qc.png").name
-            )
-            if description in targets:
-                derivatives.write_dataset_description(stage)
-            if parts is not None:
-                derivatives.write_regions(parts, outputs, stage)
-            tell("writing", 1.0)  # what is left of it
-            images.result()
-            if watch is not None:
-                notes["profile"] = provenance.plain([s._asdict() for s in watch.finish()])
-                derivatives.write_record(stage / outputs.record.name, notes)
-    return Done(result, targets, checks)
+        replaced = before.remark(job.scan, read["scan"]["sha256"])
+        with staging.writing(job.out):
+            return _write(result, plan, stage, read=read, replaced=replaced, tell=tell, watch=watch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a job is going to write, and what it reads."""
+
+    job: Job
+    settings: BrainSettings
+    outputs: Outputs
+    own: tuple[Path, ...]  # files of this scan
+    shared: tuple[Path, ...]  # of all scans in the folder, which other runs may write meanwhile
+    inputs: frozenset[Path]
+
+    @classmethod
+    def of(cls, job: Job) -> _Plan:
+        """The plan of a job; InputError if it may not be, or would overwrite what it may not."""
+        settings = BrainSettings(**job.settings)
+        names = atlasfiles.class_names(settings.atlas, settings.atlas_names)
+        for option, asked in (("--regions", job.regions), ("--parts", job.settings.get("parts"))):
+            if asked and settings.atlas:
+                raise InputError(
+                    f"{option} carries parts of the packaged atlas and cannot be used with "
+                    f"--atlas; give maps named CGM, SGM, BS and CBM instead."
+                )
+        labels.codes(names, job.labels)
+        outputs = Outputs.of(job.scan, job.out)
+        own = outputs.all(names, regions=job.regions, pve=settings.pve, extra=job.extra)
+        with reachable():
+            inputs = staging.resolved((job.scan, job.mask, *atlasfiles.paths(settings.atlas)))
+            staging.check_free(own, inputs=inputs, overwrite=job.overwrite)
+            description = job.out / derivatives.DESCRIPTION
+            shared = (description,) if outputs.is_bids and not description.exists() else ()
+        return cls(job, settings, outputs, own, shared, inputs)
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """All files that are going to be written."""
+        return (*self.own, *self.shared)
+
+
+def _write(
+    result: BrainSegmentation,
+    plan: _Plan,
+    stage: Path,
+    *,
+    read: Mapping[str, Any],
+    replaced: Sequence[str],
+    tell: Callable[[str, float], None],
+    watch: Stopwatch | None,
+) -> Done:
+    """Write everything to a folder, and say what the result is doubted for."""
+    from gmmseg import regions, report, selfcheck
+    from gmmseg.threads import n_threads, use_threads
+
+    job, outputs = plan.job, plan.outputs
+    how: dict[str, Any] = {"scheme": job.labels, "extra": job.extra}
+    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(n_threads(),)) as pool:
+        # Compression lets go of the interpreter lock: all else is done meanwhile.
+        images = pool.submit(derivatives.write_images, result, outputs, stage, **how)
+        checks = selfcheck.check(result)
+        result = selfcheck.doubted(result, checks)
+        result = result.warned((*result.warnings, *replaced))
+        parts = regions.brain_regions(result) if job.regions else None
+        tell("drawing", 1.0)
+        notes = provenance.record(
+            result,
+            read=read,
+            labels=job.labels,
+            command=job.command(),
+            checks=checks,
+            files=plan.own,
+        )
+        derivatives.write_tables(result, outputs, stage, provenance=notes, **how)
+        report.save(report.draw(result, title=outputs.stem), stage / outputs.path("qc.png").name)
+        if plan.shared:
+            derivatives.write_dataset_description(stage)
+        if parts is not None:
+            derivatives.write_regions(parts, outputs, stage)
+        tell("writing", 1.0)  # what is left of it
+        images.result()
+        if watch is not None:
+            notes["profile"] = provenance.plain([s._asdict() for s in watch.finish()])
+            derivatives.write_record(stage / outputs.record.name, notes)
+    return Done(result, plan.targets, checks)
 
 
 def _nobody(*_: object) -> None:
     """Where no one watches."""
 
 
-def _load_model() -> None:
-    """Load the compiled kernels, first of all those that blur the atlas."""
-    import_module("gmmseg.spatial.atlas")
-    import_module("gmmseg.workflows.brain")
+def _load(*modules: str) -> None:
+    """Load modules ahead of their use, which says what is wrong with them."""
+    with suppress(Exception):
+        for name in modules:
+            import_module(name)
 
 
 def _preparing(tell: Callable[[str, float], None]) -> Callable[[str, float], None]:
@@ -220,7 +263,7 @@ def _preparing(tell: Callable[[str, float], None]) -> Callable[[str, float], Non
     def told(stage: str, fraction: float) -> None:
         tell(stage, fraction)
         if stage == "labelling":
-            Thread(target=import_module, args=("matplotlib.figure",)).start()
+            Thread(target=_load, args=("matplotlib.figure",)).start()
 
     return told
 

@@ -34,6 +34,7 @@ REGION_FILES = (
     "seg-regions_desc-volumes.tsv",
 )
 BIDS_VERSION = "1.10.0"
+DESCRIPTION = "dataset_description.json"  # of the folder, for all scans in it
 UNCERTAINTY = "desc-uncertainty_probseg"
 
 
@@ -303,7 +304,7 @@ def dataset_description() -> dict[str, Any]:
 
 def write_dataset_description(folder: Path) -> None:
     """Write ``dataset_description.json``."""
-    _write_json(folder / "dataset_description.json", dataset_description())
+    _write_json(folder / DESCRIPTION, dataset_description())
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
