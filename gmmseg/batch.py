@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gmmseg import atlasfiles, derivatives, labels, provenance, staging, volume
 from gmmseg.checks import InputError, reachable
-from gmmseg.derivatives import Outputs
 from gmmseg.maskfile import read_mask
+from gmmseg.outputs import DESCRIPTION, UNCERTAINTY, Earlier, Outputs
 from gmmseg.settings import BrainSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Job:
     @property
     def extra(self) -> tuple[str, ...]:
         """Images beside those that are always written; see :meth:`Outputs.all`."""
-        return (derivatives.UNCERTAINTY,) if self.uncertainty else ()
+        return (UNCERTAINTY,) if self.uncertainty else ()
 
     def command(self) -> list[str]:
         """Words of the command that does this job."""
@@ -144,7 +144,7 @@ def run_job(
         atlasfiles.load_ahead(settings.atlas, settings.atlas_names, settings.threads)
     # the model is still being loaded
     read = provenance.inputs(job.scan, job.mask, atlasfiles.paths(settings.atlas))
-    before = derivatives.Earlier.of(outputs)
+    before = Earlier.of(outputs)
     stale = staging.left_over(
         job.out, outputs.stem, before.files, targets=plan.targets, inputs=plan.inputs
     )
@@ -190,7 +190,7 @@ class _Plan:
         with reachable():
             inputs = staging.resolved((job.scan, job.mask, *atlasfiles.paths(settings.atlas)))
             staging.check_free(own, inputs=inputs, overwrite=job.overwrite)
-            description = job.out / derivatives.DESCRIPTION
+            description = job.out / DESCRIPTION
             shared = (description,) if outputs.is_bids and not description.exists() else ()
         return cls(job, settings, outputs, own, shared, inputs)
 

@@ -13,6 +13,7 @@ from scipy.special import entr
 
 from gmmseg import derivatives
 from gmmseg.batch import Job
+from gmmseg.outputs import Outputs
 from gmmseg.spatial import ambiguity, interval
 from gmmseg.tissues import BrainSegmentation
 
@@ -119,7 +120,7 @@ def test_the_map_is_written_with_its_units_only_when_asked_for(tmp_path):
     result = fake.segmentation()
     job = Job(tmp_path / "t1.nii", uncertainty=True)
     assert "--uncertainty" in job.command()
-    outputs = derivatives.Outputs.of(job.scan, tmp_path)
+    outputs = Outputs.of(job.scan, tmp_path)
     derivatives.write_images(result, outputs, tmp_path, extra=job.extra)
     derivatives.write_tables(result, outputs, tmp_path, provenance={}, extra=job.extra)
     image = nib.load(tmp_path / "t1_desc-uncertainty_probseg.nii.gz")

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 import gmmseg
 from gmmseg import derivatives
 from gmmseg.metrics import dice, dice_per_label
+from gmmseg.outputs import Outputs
 from gmmseg.spatial.atlas import PARTS
 from gmmseg.spatial.customatlas import _filled, maps_atlas
 from gmmseg.spatial.regions import by_anatomy, coordinates
@@ -95,7 +96,7 @@ def test_five_classes_have_gaussians_and_labels_of_their_own(five, sample_truth)
 def test_codes_of_bids_and_free_ones_are_written(five, tmp_path):
     coded = np.unique(np.asarray(five.label_image().dataobj))
     assert coded.tolist() == [0, 2, 3, 9, 11, 20]
-    outputs = derivatives.Outputs.of(tmp_path / "s.nii", tmp_path)
+    outputs = Outputs.of(tmp_path / "s.nii", tmp_path)
     derivatives.write_images(five, outputs, tmp_path)
     derivatives.write_tables(five, outputs, tmp_path, provenance={})
     with (tmp_path / "s_dseg.tsv").open(newline="") as file:

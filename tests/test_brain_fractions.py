@@ -13,7 +13,7 @@ import gmmseg
 from gmmseg import derivatives
 from gmmseg.batch import Job
 from gmmseg.checks import InputError
-from gmmseg.derivatives import Outputs
+from gmmseg.outputs import Outputs
 from gmmseg.regions import NAMES, brain_regions
 from gmmseg.settings import BrainSettings
 from gmmseg.spatial import fractions

@@ -15,7 +15,7 @@ import pytest
 
 from gmmseg import derivatives, labels, provenance
 from gmmseg.checks import InputError
-from gmmseg.derivatives import Outputs
+from gmmseg.outputs import Outputs
 
 NAMES = ("GM", "WM", "CSF")
 
