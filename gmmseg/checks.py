@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+TRACEBACK = "GMMSEG_TRACEBACK"  # variable of the environment that lets tracebacks through
+
 
 class InputError(ValueError):
     """Input that cannot be used. The message says which input, what was found and what to do."""
@@ -43,14 +45,16 @@ def _loop(path: str) -> str:
     return f"{path} is a link that leads back to itself; name the file that it should lead to."
 
 
-def interrupted(error: BaseException | None) -> bool:
-    """Whether an exception came of Ctrl-C: compiled code may pass it on as a SystemError.
+def ending(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or the end of the program that an exception came of, if any.
 
-    >>> interrupted(ValueError()), interrupted(KeyboardInterrupt())
-    (False, True)
+    Compiled code may pass them on as a SystemError.
+
+    >>> ending(ValueError()), ending(KeyboardInterrupt())
+    (None, KeyboardInterrupt())
     """
     while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import gmmseg
-from gmmseg.cli_failures import Commands
+from gmmseg.cli_failures import Commands, after_writing
 from gmmseg.cli_files import FilesCommand
 from gmmseg.cli_threshold import threshold
 from gmmseg.cli_types import AnyPath, ClassNumber, Names, Number
@@ -235,19 +235,20 @@ def brain(
         if watch is not None:
             watch.then = bar
         done = run_job(job, progress=bar, watch=watch)
-    for warning in done.segmentation.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    if verbose:
-        _explain(done)
-    if watch is not None:
-        click.echo(table(watch.finish()), err=True)
-    names = Listing(out)
-    if not quiet:
-        names.add(done.written)
-    if strict and done.failed:
-        click.echo(f"Error: The self-check failed: {', '.join(done.failed)}.", err=True)
-        sys.exit(UNTRUSTED)
-    names.finish()
+    with after_writing():
+        for warning in done.segmentation.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        if verbose:
+            _explain(done)
+        if watch is not None:
+            click.echo(table(watch.finish()), err=True)
+        names = Listing(out)
+        if not quiet:
+            names.add(done.written)
+        if strict and done.failed:
+            click.echo(f"Error: The self-check failed: {', '.join(done.failed)}.", err=True)
+            sys.exit(UNTRUSTED)
+        names.finish()
 
 
 def _explain(done: Done) -> None:

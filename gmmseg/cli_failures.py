@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from gmmseg.checks import InputError, interrupted
+from gmmseg.checks import TRACEBACK, InputError, ending
 from gmmseg.staging import WRITTEN, all_written
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended, as shells have it
-TRACEBACK = "GMMSEG_TRACEBACK"  # variable of the environment that lets tracebacks through
+
+
+@contextmanager
+def after_writing() -> Iterator[None]:
+    """What a command says when its results are written: Ctrl-C does not undo them."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(WRITTEN) from stop
 
 
 class InputFailure(click.ClickException):
@@ -38,10 +48,13 @@ class Commands(click.Group):
         except MemoryError as error:
             raise click.ClickException("There is not enough memory for it.") from error
         except (KeyboardInterrupt, Exception) as error:
-            if interrupted(error):
-                what = WRITTEN if all_written(error) else "nothing was written"
+            stop = ending(error)
+            if isinstance(stop, KeyboardInterrupt):
+                what = WRITTEN if all_written(stop) else "nothing was written"
                 click.echo(f"Interrupted; {what}.", err=True)
                 ctx.exit(INTERRUPTED)
+            if stop is not None:
+                raise stop from error
             gone = isinstance(error, OSError) and error.errno == errno.EPIPE  # click knows it
             if gone or os.environ.get(TRACEBACK):
                 raise

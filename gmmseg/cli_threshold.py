@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gmmseg.cli_failures import after_writing
 from gmmseg.cli_types import AnyPath, Names, Number
 from gmmseg.listing import Listing
 from gmmseg.progressbar import progress
@@ -207,12 +208,13 @@ def threshold(images: tuple[str, ...], quiet: bool, **given: Any) -> None:
             err=True,
         )
         sys.exit(130)
-    if not quiet:
-        names.add(run.table[:1])
-    _tell(run, total, quiet=quiet)
-    if run.failed:
-        sys.exit(BAD_INPUT)
-    names.finish()
+    with after_writing():
+        if not quiet:
+            names.add(run.table[:1])
+        _tell(run, total, quiet=quiet)
+        if run.failed or run.unsaved:
+            sys.exit(BAD_INPUT)
+        names.finish()
 
 
 def _job(paths: tuple[Path, ...], given: dict[str, Any]) -> ThresholdJob:
@@ -266,6 +268,8 @@ def _tell(run: ThresholdRun, total: int, *, quiet: bool) -> None:
         click.echo(f"Error: {run.failed[0].error}", err=True)
     elif total > 1 and (run.failed or not quiet):
         click.echo(summary(run), err=True)
+    if run.unsaved:
+        click.echo(f"Error: {run.unsaved}", err=True)
 
 
 def summary(run: ThresholdRun) -> str:

@@ -27,24 +27,19 @@ def check_threads() -> None:
 def ensure_folder() -> None:
     """Give compiled kernels a temporary folder where numba would find none to keep them in.
 
-    numba takes the package's own folder or the user's; where neither can be written, as for a
-    service without a home in a read-only container, it refuses to import the kernels. The folder
-    goes when the process ends.
+    numba takes the folder that the environment names, the package's own or the user's; where none
+    of them can be written, as for a service without a home in a read-only container, it refuses to
+    import the kernels. The folder goes when the process ends.
 
     Raises
     ------
     InputError
-        If the environment names a folder that cannot be written, or there is no temporary one.
+        If there is no temporary folder either.
     """
     package = Path(__file__).parent
     own = [package / part / "__pycache__" for part in (".", "mixture", "spatial")]
     named = os.environ.get(FOLDER)
-    if named and not _writable(Path(named)):
-        raise InputError(
-            f"The folder {named}, which the environment variable {FOLDER} names for compiled "
-            f"kernels, cannot be written; name another, or unset it."
-        )
-    if named or all(map(_writable, own)):
+    if (named and _writable(Path(named))) or all(map(_writable, own)):
         return
     with suppress(RuntimeError):  # of a user without a home, as of a container
         if _writable(_users()):

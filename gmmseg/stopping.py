@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from inspect import currentframe
@@ -35,7 +36,8 @@ def stop_by_exceptions() -> None:
         usual = (signal.SIG_DFL, signal.default_int_handler)
         if number is not None and signal.getsignal(number) in usual:
             signal.signal(number, partial(_stop, here))
-    sys.unraisablehook = _unraisable
+    if not (isinstance(sys.unraisablehook, partial) and sys.unraisablehook.func is _unraisable):
+        sys.unraisablehook = partial(_unraisable, sys.unraisablehook)
 
 
 @contextmanager
@@ -94,6 +96,7 @@ def _end(code: int) -> None:
     """
     main_thread().join()
     time.sleep(_GRACE)
+    atexit._run_exitfuncs()  # noqa: SLF001 (which os._exit leaves out)
     os._exit(code)
 
 
@@ -124,12 +127,15 @@ def _send(number: int) -> None:
         signal.raise_signal(number)
 
 
-def _unraisable(what: sys.UnraisableHookArgs) -> None:
+def _unraisable(
+    usual: Callable[[sys.UnraisableHookArgs], object], what: sys.UnraisableHookArgs
+) -> None:
     stop = what.exc_value
+    ours = {_CODE + getattr(signal, name): name for name in ENDING if hasattr(signal, name)}
     number = None
     if isinstance(stop, KeyboardInterrupt):
         number = signal.SIGINT
-    elif isinstance(stop, SystemExit) and isinstance(stop.code, int) and stop.code > _CODE:
-        number = signal.Signals(stop.code - _CODE)
+    elif isinstance(stop, SystemExit) and stop.code in ours:
+        number = getattr(signal, ours[stop.code])
     if number is None or not _later(number):
-        sys.__unraisablehook__(what)
+        usual(what)

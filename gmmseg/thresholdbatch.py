@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
 
 from gmmseg import staging
-from gmmseg.checks import InputError, interrupted, reachable
+from gmmseg.checks import TRACEBACK, InputError, ending, reachable
 from gmmseg.raster.image import Raster, first_line
 from gmmseg.raster.paths import dseg_path, split_name
 from gmmseg.raster.write import write_labels, write_map
@@ -55,6 +56,7 @@ class ThresholdRun:
     done: tuple[ImageDone, ...]
     table: tuple[Path, ...] = ()
     skipped: int = 0  # done before
+    unsaved: str = ""  # one sentence, if the table could not be written
 
     @property
     def failed(self) -> tuple[ImageDone, ...]:
@@ -113,7 +115,6 @@ def run_threshold(
 
         use_threads(job.threads)
     done: list[ImageDone] = []
-    table: tuple[Path, ...] = ()
     try:
         for number, image in enumerate(images):
             if progress is not None:
@@ -128,9 +129,17 @@ def run_threshold(
                 after(one)
             if one.stopped:
                 raise KeyboardInterrupt
-    finally:
+    except BaseException:
+        with suppress(InputError):  # what ended the run says more
+            ledger.save()
+        raise
+    table: tuple[Path, ...] = ()
+    unsaved = ""
+    try:
         table = ledger.save()
-    return ThresholdRun(tuple(done), table, len(job.images) - len(images))
+    except InputError as error:
+        unsaved = str(error)
+    return ThresholdRun(tuple(done), table, len(job.images) - len(images), unsaved)
 
 
 def check_names(images: Sequence[Path]) -> None:
@@ -157,8 +166,11 @@ def _one(
     except MemoryError:
         text = "There is not enough memory for it; try --large, or fewer options."
     except Exception as error:
-        if interrupted(error):
-            raise KeyboardInterrupt from error
+        stop = ending(error)
+        if stop is not None:
+            raise stop from error
+        if os.environ.get(TRACEBACK):
+            raise
         what = f"{type(error).__name__}: {first_line(error)}"
         text = f"It failed in a way no one thought of ({what})."
     if str(image) not in text:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gmmseg.checks import InputError
-from gmmseg.thresholdtable import TABLE, Row, read_table, write_table
+from gmmseg.thresholdtable import TABLE, Row, Table, read_table, write_table
 
 _EVERY = 2.0  # seconds between two writings of the table of a long run
 
@@ -30,24 +30,32 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._earlier = _by_stem(read_table(folder))
-        self._new: dict[str, tuple[Row, ...]] = {}  # since the table was last written
+        self._first = self._there = _by_stem(read_table(folder))
+        self._seen = self._stamp()
+        self._own: dict[str, tuple[Row, ...]] = {}
+        self._fresh: set[str] = set()  # stems whose rows are not in the table yet
         self._written: tuple[Path, ...] = ()
-        self._saved_at = time.monotonic()
+        self._tried_at = time.monotonic()
 
     def of(self, stem: str) -> tuple[Row, ...]:
         """What an earlier run said of an image, or of another of the same stem."""
-        return self._earlier.get(stem, ())
+        return self._first.get(stem, ())
 
     def made(self, stem: str) -> tuple[str, ...]:
-        """Names of the files that an earlier run made of an image, or of one of its stem."""
-        return tuple(dict.fromkeys(name for row in self.of(stem) for name in row.files))
+        """Names of the files of an image, or of one of its stem, that the table names by now."""
+        if self._stamp() != self._seen:
+            with suppress(InputError):  # told when it is written
+                self._there, self._seen = _by_stem(read_table(self._folder)), self._stamp()
+        rows = self._there.get(stem, ())
+        return tuple(dict.fromkeys(name for row in rows for name in row.files))
 
     def add(self, stem: str, rows: Sequence[Row]) -> None:
         """Put rows in the place of those of an earlier run; now and then the table is written."""
-        self._new[stem] = tuple(rows)
-        if time.monotonic() - self._saved_at > _EVERY:
-            self.save()
+        self._own[stem] = tuple(rows)
+        self._fresh.add(stem)
+        if time.monotonic() - self._tried_at > _EVERY:
+            with suppress(InputError):  # tried again, and told at the end
+                self.save()
 
     def save(self) -> tuple[Path, ...]:
         """Write what is new into the table as it is by now.
@@ -59,31 +67,58 @@ class Ledger:
         Raises
         ------
         InputError
-            If they cannot be written.
+            If they cannot be written, or another table is there by now.
         """
-        if not self._new:
+        if not self._fresh:
             return self._written
+        self._tried_at = time.monotonic()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with _alone(self._folder):
-                rows = _by_stem(read_table(self._folder)) | self._new
-                self._written = write_table(
-                    self._folder, [row for own in rows.values() for row in own]
-                )
-        except OSError as error:
+                table = read_table(self._folder)
+                self._there = self._joined(table)
+                rows = [row for own in self._there.values() for row in own]
+                self._written = write_table(self._folder, Table(rows, table.added))
+        except (OSError, InputError) as error:
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            labelled = sum(all(row.ok for row in self._own[stem]) for stem in self._fresh)
+            there = f" The labels of {labelled} image{'s' * (labelled != 1)} are there; "
             raise InputError(
-                f"The labels are in {self._folder}, but the table {TABLE} could not be written "
-                f"there ({error.strerror or error}); once it can, --resume makes up for it."
+                f"The table {TABLE} could not be written to {self._folder} ({why.rstrip('.')})."
+                + (f"{there}once it can, --resume adds their rows." if labelled else "")
             ) from error
-        self._new, self._saved_at = {}, time.monotonic()
+        self._seen = self._stamp()
+        self._fresh = set()
         return self._written
 
+    def _joined(self, table: Table) -> dict[str, tuple[Row, ...]]:
+        """Rows of a table and those of this run, which go before what it has."""
+        there = _by_stem(table)
+        for stem, rows in self._own.items():
+            other = there.get(stem, ())
+            if stem not in self._fresh and other:
+                continue  # it was written, by us or by another run since
+            failed = not any(row.ok for row in rows)
+            if failed and other != self._first.get(stem, ()) and any(row.ok for row in other):
+                continue  # another run was first, and did better
+            added = {row.cells.get("part"): row.only(table.added) for row in other}
+            there[stem] = tuple(row.joined(added.get(row.cells.get("part"), {})) for row in rows)
+        return there
 
-def _by_stem(rows: Sequence[Row]) -> dict[str, tuple[Row, ...]]:
-    found: dict[str, tuple[Row, ...]] = {}
-    for row in rows:
-        found[row.stem] = (*found.get(row.stem, ()), row)
-    return found
+    def _stamp(self) -> tuple[int, ...]:
+        """What tells that the table has been written anew."""
+        try:
+            found = (self._folder / TABLE).stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _by_stem(table: Table) -> dict[str, tuple[Row, ...]]:
+    found: dict[str, list[Row]] = {}
+    for row in table.rows:
+        found.setdefault(row.stem, []).append(row)
+    return {stem: tuple(rows) for stem, rows in found.items()}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from gmmseg.spatial.bands import ThresholdBand
 
 TABLE, SIDECAR = "thresholds.tsv", "thresholds.json"
 MISSING = "n/a"  # as BIDS writes it
+MOST_CLASSES = 1000  # that a column may be about; more is a name that looks like one
 FLAGS = ("one_class", "empty_class")
 
 _FIXED = ("image", "part", "status", "classes", "pixels")
@@ -54,6 +55,14 @@ _DESCRIPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Rows, and the columns that somebody has added to ours."""
+
+    rows: Sequence[Row] = ()
+    added: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of the table, by column; what is not there is n/a."""
 
@@ -74,6 +83,14 @@ class Row:
         """Names of the files that were made of the image."""
         endings = self.cells.get("files", MISSING)
         return tuple(f"{self.stem}_{one}" for one in endings.split(",") if one != MISSING)
+
+    def only(self, columns: Sequence[str]) -> dict[str, str]:
+        """Cells of some columns, as far as there are any."""
+        return {name: self.cells[name] for name in columns if name in self.cells}
+
+    def joined(self, cells: Mapping[str, str]) -> Row:
+        """The row with further cells."""
+        return Row({**self.cells, **cells})
 
 
 def row_of(
@@ -122,8 +139,8 @@ def failed_row(image: Path, message: str, options: str, files: Sequence[str] = (
     return Row({**cells, "files": _endings(image, files)})
 
 
-def read_table(folder: Path) -> list[Row]:
-    """Rows of an earlier run, none if there was none.
+def read_table(folder: Path) -> Table:
+    """The table of an earlier run, empty if there was none.
 
     Raises
     ------
@@ -132,16 +149,18 @@ def read_table(folder: Path) -> list[Row]:
     """
     path = folder / TABLE
     if not path.exists():
-        return []
+        return Table()
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows, names = list(reader), reader.fieldnames or ()
         if any(set(_FIXED) - set(row) for row in rows):
             raise ValueError("no such columns")
-        return [
+        known = [
             Row({k: v for k, v in row.items() if k is not None and v not in (MISSING, None)})
             for row in rows
         ]
+        return Table(known, tuple(name for name in names if name and not _is_ours(name)))
     except (ValueError, csv.Error, OSError) as error:
         raise InputError(
             f"The table {path} is not one of gmmseg threshold; move it, or choose another folder "
@@ -149,14 +168,14 @@ def read_table(folder: Path) -> list[Row]:
         ) from error
 
 
-def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
+def write_table(folder: Path, table: Table) -> tuple[Path, Path]:
     """Write the table and its description, each whole or not at all.
 
     Columns that somebody has added stay, behind ours.
     """
-    rows = list(rows)
+    rows = table.rows
     used = {"threshold_1", "mean_1", "mean_2", "fraction_1", "fraction_2"}
-    used |= {name for row in rows for name in row.cells}
+    used |= {name for row in rows for name in row.cells if _is_ours(name)}
     most = max((_index(name) for name in used), default=0)
     by_class = [
         f"{name}_{k}"
@@ -167,7 +186,7 @@ def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
         if f"{name}_{k}" in used
     ]  # fmt: skip
     ours = [*_FIXED, *by_class, *_LAST]
-    columns = list(dict.fromkeys([*ours, *(name for row in rows for name in row.cells)]))
+    columns = [*ours, *table.added]
     text = io.StringIO()
     writer = csv.DictWriter(
         text,
@@ -180,17 +199,17 @@ def write_table(folder: Path, rows: Iterable[Row]) -> tuple[Path, Path]:
     )
     writer.writeheader()
     writer.writerows({k: " ".join(v.split()) for k, v in row.cells.items()} for row in rows)
-    table, sidecar = folder / TABLE, folder / SIDECAR
+    path, sidecar = folder / TABLE, folder / SIDECAR
     told = {name: {"Description": _description(name)} for name in ours}
-    for path, content in ((table, text.getvalue()), (sidecar, json.dumps(told, indent=2) + "\n")):
-        temporary = path.with_name(f".gmmseg-{os.getpid()}-{path.name}")
+    for one, content in ((path, text.getvalue()), (sidecar, json.dumps(told, indent=2) + "\n")):
+        temporary = one.with_name(f".gmmseg-{os.getpid()}-{one.name}")
         try:
             # the name of a file may hold bytes that are no text
             temporary.write_text(content, encoding="utf-8", errors="replace")
-            temporary.replace(path)
+            temporary.replace(one)
         finally:
             temporary.unlink(missing_ok=True)
-    return table, sidecar
+    return path, sidecar
 
 
 def _numbered(name: str, values: np.ndarray) -> dict[str, str]:
@@ -209,8 +228,13 @@ def _endings(image: Path, names: Sequence[str]) -> str:
 
 
 def _index(name: str) -> int:
-    tail = name.rpartition("_")[2]
-    return int(tail) if tail.isdigit() else 0
+    """The class that a column of ours is about, from 1; 0 where it is about none."""
+    stem, _, tail = name.rpartition("_")
+    return int(tail) if stem in _BY_CLASS and tail.isascii() and tail.isdecimal() else 0
+
+
+def _is_ours(name: str) -> bool:
+    return name in _DESCRIPTIONS or 0 < _index(name) <= MOST_CLASSES
 
 
 def _description(name: str) -> str:

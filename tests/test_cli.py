@@ -45,6 +45,12 @@ def test_the_version_is_that_of_the_package():
     assert run("--version").stdout == f"gmmseg, version {gmmseg.__version__}\n"
 
 
+def test_python_runs_the_package_as_the_command():
+    words = [sys.executable, "-P", "-m", "gmmseg", "--version"]
+    result = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert result.stdout == run("--version").stdout
+
+
 def test_help_names_every_option_and_loads_nothing_heavy():
     code = (
         "import sys; from click.testing import CliRunner; from gmmseg import cli;"
@@ -170,6 +176,18 @@ def test_what_no_one_thought_of_is_one_sentence_and_a_traceback_where_it_is_aske
     assert not (tmp_path / "out").exists()
     monkeypatch.setenv("GMMSEG_TRACEBACK", "1")
     assert type(CliRunner().invoke(cli.main, words).exception) is RuntimeError
+
+
+def test_ctrl_c_when_all_was_written_says_so(noise_t1, tmp_path, calls, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_explain", stop)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(cli.main, ["brain", str(noise_t1), "-o", str(out), "-v"])
+    assert result.exit_code == 130
+    assert result.stderr.endswith("\nInterrupted; all was written.\n")
+    assert (out / "t1_dseg.nii.gz").exists()
 
 
 def test_lack_of_memory_is_one_sentence(noise_t1, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import tifffile
 from click.testing import CliRunner
 from thresholdimages import blobs, grey, save, table
 
+from gmmseg import cli_threshold, thresholdbatch
 from gmmseg.cli import main
 
 TRUTH = blobs((48, 64))
@@ -135,3 +136,32 @@ def test_an_image_that_ctrl_c_found_written_has_its_row(out, tmp_path, monkeypat
     assert [row["image"] for row in table(out)] == [str(images[0])]
     label(out, *images, "--resume")
     assert names(out) == {"a_dseg.png", "b_dseg.png"}
+
+
+def test_ctrl_c_when_all_was_written_says_so(png, out, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_threshold, "_tell", stop)
+    stopped = run(out, png, "--no-picture")
+    assert stopped.exit_code == 130
+    assert stopped.stderr == "Interrupted; all was written.\n"
+    assert [row["image"] for row in table(out)] == [str(png)]
+
+
+def test_a_signal_that_compiled_code_passes_on_as_another_error_ends_the_run(
+    png, tif, tmp_path, monkeypatch
+):
+    seen = []
+
+    def labelled(image, *_):
+        seen.append(image)
+        try:
+            raise SystemExit(143)
+        except SystemExit as stop:
+            raise SystemError("a kernel returned with an exception set") from stop
+
+    monkeypatch.setattr(thresholdbatch, "_labelled", labelled)
+    other = save(tmp_path / "other.png", grey(TRUTH))
+    assert run(tmp_path / "out", png, other).exit_code == 143
+    assert seen == [png]
