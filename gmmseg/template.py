@@ -71,10 +71,11 @@ def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         solid = pool.submit(_closed, brain)
         grey, white = grey * full, white * full
         shares = regions.part_shares(grey, white, affine)
+        coarse, _ = headatlas.resampled(list(np.moveaxis(shares, -1, 0)), affine)
+        del shares  # the largest of all
         head = headatlas.head_atlas(
             *regions.by_anatomy(grey, white, affine), solid.result(), affine
         )
-    coarse, _ = headatlas.resampled(list(np.moveaxis(shares, -1, 0)), affine)
     quantised = np.rint(255 * np.clip(np.stack(coarse, axis=-1), 0, 1)).astype(np.uint8)
     return head.maps, head.affine, quantised
 
