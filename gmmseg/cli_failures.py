@@ -54,7 +54,7 @@ class Commands(click.Group):
                 click.echo(f"Interrupted; {what}.", err=True)
                 ctx.exit(INTERRUPTED)
             if stop is not None:
-                raise stop from error
+                raise stop from None
             gone = isinstance(error, OSError) and error.errno == errno.EPIPE  # click knows it
             if gone or os.environ.get(TRACEBACK):
                 raise

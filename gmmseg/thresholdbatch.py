@@ -168,7 +168,7 @@ def _one(
     except Exception as error:
         stop = ending(error)
         if stop is not None:
-            raise stop from error
+            raise stop from None
         if os.environ.get(TRACEBACK):
             raise
         what = f"{type(error).__name__}: {first_line(error)}"
