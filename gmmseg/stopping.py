@@ -18,19 +18,26 @@ from typing import Any
 ENDING = ("SIGTERM", "SIGHUP", "SIGINT")  # Windows has no SIGHUP
 _AGAIN = 0.05  # seconds until a signal is tried again that came at a bad moment
 _GRACE = 3.0  # seconds that other threads have to come to an end
+_FRAGILE = (
+    "<frozen importlib",
+    f"numba{os.sep}core{os.sep}",
+    f"llvmlite{os.sep}binding{os.sep}",
+)
+"""What the names of files have of code that no exception may come to."""
 _CODE = 128  # exit codes count from here, as shells have it
 
 
 def stop_by_exceptions() -> None:
     """Let every signal that ends a command raise, so that temporary files are removed.
 
-    Ctrl-C raises KeyboardInterrupt, the others SystemExit. While a module is being imported they
-    wait: raised within the import system, which has calls of its own that swallow exceptions and
-    locks that another thread waits for, they would be lost, or leave that thread waiting forever.
-    Raised where Python has no one to raise it to, as in the end of an object, they come again.
+    Ctrl-C raises KeyboardInterrupt, the others SystemExit. While a module is being imported, or a
+    kernel compiled or found in the cache, they wait: both have calls of their own that swallow
+    exceptions, and locks that stay held if one comes between taking the lock and what would give it
+    back, so that another thread waits for ever. Raised where Python has no one to raise it to, as
+    in the end of an object, they come again.
     Signals that are ignored, as after nohup, or have another handler are left alone.
     """
-    here = _imports(currentframe())  # of a script that is itself imported
+    here = _fragile(currentframe())  # of a script that is itself imported
     for name in ENDING:
         number = getattr(signal, name, None)
         usual = (signal.SIG_DFL, signal.default_int_handler)
@@ -79,7 +86,7 @@ def _restore(handlers: dict[int, Any]) -> None:
 
 
 def _stop(usual: int, number: int, frame: FrameType | None) -> None:
-    if _imports(frame) > usual and _later(number):
+    if _fragile(frame) > usual and _later(number):
         return
     with suppress(RuntimeError):  # no thread can be had
         Thread(target=_end, args=(_CODE + number,), daemon=True).start()
@@ -100,11 +107,11 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-def _imports(frame: FrameType | None) -> int:
-    """Number of frames of the import system, in a frame and in those that called it."""
+def _fragile(frame: FrameType | None) -> int:
+    """How many of a frame and those that called it are code that no exception may come to."""
     n = 0
     while frame is not None:
-        n += frame.f_code.co_filename.startswith("<frozen importlib")
+        n += any(part in frame.f_code.co_filename for part in _FRAGILE)
         frame = frame.f_back
     return n
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import pytest
@@ -58,6 +59,21 @@ def test_a_signal_waits_until_a_module_is_loaded(handlers, module, name):
     assert sys.modules[stem].loaded
     if name == "SIGTERM":
         assert ended.value.code == 128 + signal.SIGTERM
+
+
+def test_a_signal_waits_until_a_lock_of_the_compiler_is_given_back(handlers, monkeypatch):
+    """llvmlite's takes it in Python: an exception just then would leave it held."""
+    from llvmlite.binding import ffi
+
+    stopping.stop_by_exceptions()
+    lock = ffi._LLVMLock()
+    lock.register(lambda: signal.raise_signal(signal.SIGINT), lambda: None)
+    with lock:
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lock._lock.acquire, blocking=False).result()
 
 
 def test_without_that_the_module_is_not_loaded(handlers, module):
