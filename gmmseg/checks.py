@@ -25,6 +25,12 @@ def reachable() -> Iterator[None]:
             f"{error.filename or 'A file'} cannot be reached: permission denied. Ask for access to "
             f"its folder, or name another place."
         ) from error
+    except FileNotFoundError as error:
+        if error.filename is not None:
+            raise
+        raise InputError(
+            "The current folder is not there any more; change to another one and start again."
+        ) from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             path = str(error.filename)

@@ -69,6 +69,17 @@ def test_a_mask_of_the_whole_image_is_refused_before_the_long_work(
     assert "(AssertionError: the alignment has begun)" in result.stderr  # negative control
 
 
+@pytest.mark.parametrize("command", ["brain", "threshold"])
+def test_a_current_folder_that_was_removed_is_told_of(monkeypatch, sample_t1, command):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    result = CliRunner().invoke(cli.main, [command, str(sample_t1), "-o", "out"])
+    assert result.exit_code == 2, result.exception
+    assert re.fullmatch(r"Error: The current folder is not there any more; .*\n", result.stderr)
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
 def test_a_number_of_threads_that_numba_refuses_is_told_of(monkeypatch, value):
     monkeypatch.setenv("NUMBA_NUM_THREADS", value)
