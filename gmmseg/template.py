@@ -70,9 +70,7 @@ def _made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     with ThreadPoolExecutor(1) as pool:  # SciPy lets go of the interpreter lock
         solid = pool.submit(_closed, brain)
         grey, white = grey * full, white * full
-        shares = regions.part_shares(grey, white, affine)
-        coarse, _ = headatlas.resampled(list(np.moveaxis(shares, -1, 0)), affine)
-        del shares  # the largest of all
+        coarse, _ = headatlas.resampled(regions.part_shares(grey, white, affine), affine)
         head = headatlas.head_atlas(
             *regions.by_anatomy(grey, white, affine), solid.result(), affine
         )

@@ -12,7 +12,7 @@ from gmmseg.affines import voxel_sizes
 from gmmseg.labels import TISSUES
 from gmmseg.spatial.atlas import CLASSES, LABELS, TissueAtlas
 from gmmseg.spatial.blur import TRUNCATE
-from gmmseg.spatial.regions import nuclei
+from gmmseg.spatial.regions import coordinates, nuclei
 from gmmseg.threads import spread
 
 SPACING_MM, PAD_MM = 2.0, 40.0  # voxels of the atlas, and how far it reaches beyond the maps
@@ -75,7 +75,8 @@ def head_atlas(
         size = voxel_sizes(affine)
         distance = ndimage.distance_transform_edt(inside < 0.5, sampling=size).astype(np.float32)
         (grey, white), _ = tissue.result()
-    below = expit(-(_places(inside.shape, affine)[2].ravel() + np.float32(25.0)) / np.float32(8.0))
+    height = coordinates(inside.shape, affine)[2].ravel().astype(np.float32)
+    below = expit(-(height + np.float32(25.0)) / np.float32(8.0))
     deep = nuclei(inside.shape, affine)
     # The packaged mask ends near the pial surface: the space above it holds CSF too.
     rim = rim_mm / RIM_MM * _rim(inside.shape, affine)
@@ -131,17 +132,11 @@ def _compose(
 
 def _rim(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     """How far the space of the CSF reaches beyond the packaged mask from place to place, mm."""
-    x, y, z = _places(shape, affine)
+    x, y, z = (place.astype(np.float32) for place in coordinates(shape, affine))
     edge = np.float32(CISTERN_EDGE_MM)
     cisterns = expit((CISTERN_X - np.abs(x)) / edge) * expit((CISTERN_Z - z) / edge)
     cisterns = cisterns * expit((y - CISTERN_Y[0]) / edge) * expit((CISTERN_Y[1] - y) / edge)
     return np.asarray(RIM_MM + CISTERN_MM * cisterns + SINK * (y - MIDDLE_Y), np.float32)
-
-
-def _places(shape: tuple[int, ...], affine: np.ndarray) -> list[np.ndarray]:
-    """Template mm along each axis of an upright grid, to be broadcast."""
-    index = np.ogrid[tuple(slice(n) for n in shape)]
-    return [(affine[i, i] * index[i] + affine[i, 3]).astype(np.float32) for i in range(3)]
 
 
 def resampled(

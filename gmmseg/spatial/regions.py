@@ -127,7 +127,7 @@ def nuclei(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (X, Y, Z) float32 ndarray, 0..1, with soft borders
+    (X, Y, Z) float32 ndarray, 0..1, with soft borders; the ellipsoids are those of :data:`NUCLEI`
     """
     return _softened(_deep(coordinates(shape, affine), reach=1.0), affine, NUCLEI_SOFT_MM)
 
@@ -159,7 +159,7 @@ def by_anatomy(
     return grey, white
 
 
-def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> list[np.ndarray]:
     """How much of its class belongs to each of :data:`gmmseg.spatial.atlas.PARTS`.
 
     Parameters
@@ -169,7 +169,7 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
 
     Returns
     -------
-    (X, Y, Z, P) float32 ndarray, 0..1, with soft borders
+    list of (X, Y, Z) float32 ndarrays, one for each part, 0..1, with soft borders
     """
     points = coordinates(grey.shape, affine)
     cerebellum = _softened(hindbrain(grey + white, points, affine) & ~_stem(points), affine)
@@ -187,7 +187,7 @@ def part_shares(grey: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.n
         "cerebellar WM": np.minimum(cerebellum, 1 - part["stem"]),  # both are taken from WM
         "occipital GM": np.minimum(occipital, 1 - cerebellum, dtype=np.float32),
     }
-    return np.stack([where[name] for name in PARTS], axis=-1)
+    return [where[name] for name in PARTS]
 
 
 def _nuclei_and_stem(
@@ -262,7 +262,7 @@ def _stem(points: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _deep(points: Sequence[np.ndarray], reach: float = REACH) -> np.ndarray:
-    """The nuclei and what lies between them, parted from cortex half way; bool."""
+    """What is within so many radii of a nucleus, parted from cortex half way; bool."""
     out = np.zeros(np.broadcast_shapes(*(p.shape for p in points)), bool)
     box, middle = _within(points, DEEP_BOX)
     near = np.minimum.reduce([n.radius(middle) for n in (*NUCLEI, CAUDATE_BODY)])

@@ -116,14 +116,15 @@ def test_parts_are_where_anatomy_has_them(atlas, part, point):
     assert max(cortex[name] for name in PARTS) == 0
 
 
-def test_deep_grey_matter_is_that_of_the_nuclei_and_not_what_lies_between_them(atlas):
-    """Septum, internal capsule, claustrum: average maps have a share of grey matter there."""
+def test_deep_grey_matter_is_that_of_the_nuclei_and_not_what_lies_beside_them(atlas):
+    """Fornix, body and tail of the hippocampus: as deep in the brain, and grey in average maps."""
     for point in ((12, 12, 6), (26, 2, 0), (11, -19, 6)):  # caudate, putamen, thalamus
         here = at_mm(atlas, *point)
         assert here["deep GM"] > 3 * here["GM"], here
-    for point in ((1, 10, 12), (16, 2, 8), (34, 0, 4)):
+    for point in ((0, -4, 10), (32, -26, -8), (26, -36, -6)):
         here = at_mm(atlas, *point)
-        assert here["deep GM"] < 0.15, here
+        assert here["GM"] > 0.5, here
+        assert here["deep GM"] < 0.05, here
 
 
 def test_parts_are_taken_from_their_class_and_nothing_else(atlas):
